@@ -1,0 +1,49 @@
+# Two commands are all a newcomer needs: make reproduce, make test.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: help reproduce test check format golden lock readme environment clean
+.DEFAULT_GOAL := help
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+reproduce: environment ## make everything: data, traces, metrics, figures, tables, paper
+	@bash scripts/latex.sh
+	@$(BIN)/snakemake --cores all
+	@$(BIN)/lensbench made
+
+test: environment ## run all tests
+	@$(BIN)/python -m pytest
+
+check: environment ## run the linters and the type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+format: environment ## format Python and snakemake files in place
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+golden: environment ## regenerate the golden outputs that tests compare with
+	$(BIN)/python -m pytest tests/test_golden.py --force-regen --regen-all || true
+	$(BIN)/python -m pytest tests/test_golden.py
+
+lock: environment ## write requirements.lock from the present environment
+	$(BIN)/python scripts/lock.py
+
+readme: environment ## write the file tree of README.md
+	$(BIN)/python scripts/readme_tree.py
+
+environment: .venv/.complete ## make .venv with the locked packages
+
+.venv/.complete: requirements.lock pyproject.toml scripts/environment.sh
+	@bash scripts/environment.sh
+
+clean: ## remove results and logs (downloads in resources/ and .venv stay)
+	rm -rf results logs .snakemake report.html

@@ -1,0 +1,47 @@
+"""lensbench: datasets → models → traces → metrics → figures, tables → paper."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/datasets.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/extract.smk"
+
+
+for model_file in catalog.files.values():
+
+    include: model_file
+
+
+include: "workflow/rules/runs.smk"
+include: "workflow/rules/metrics.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/paper.smk"
+include: "workflow/rules/train.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        ALL_FIGURES,
+        ALL_TABLES,
+        rules.numbers.output,
+        rules.paper_parts.output,
+        PDF,
+
+
+onsuccess:
+    if not PDF and config["paper"]["pdf"] == "auto":
+        print(
+            f"No LaTeX is here, so that the report's PDF was left out: {advice()}"
+        )

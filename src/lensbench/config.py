@@ -1,0 +1,199 @@
+"""The configuration: one schema holds every key, its default and its description."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from lensbench.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA_PATH = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+
+_TYPE_NAMES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "a text",
+    "array": "a list",
+    "object": "a group of keys",
+    "null": "null",
+}
+
+
+def load_schema(path: str | Path = SCHEMA_PATH) -> dict[str, Any]:
+    """Return the JSON schema of the configuration.
+
+    Raises:
+        ConfigError: if the schema isn't where it should be.
+    """
+    return read_yaml(path)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file.
+
+    Raises:
+        ConfigError: if the file is missing, is no YAML or holds no mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read ({error.strerror}): check the path.") from error
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = "" if line is None else f" near line {line + 1}"
+        raise ConfigError(f"{path} is not valid YAML{where}: correct it there.") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold keys with values, as config/config.yaml does.")
+    return content
+
+
+def validate(
+    config: Mapping[str, Any],
+    files: Iterable[str | Path] = (),
+    schema: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the configuration with every default filled in.
+
+    Args:
+        config: the keys as given, files and command line already merged.
+        files: the files that were merged, in order; an error names the last one with the key.
+        schema: the schema to hold the configuration to, by default the project's.
+
+    Raises:
+        ConfigError: for an unknown key, a wrong type or a value that isn't allowed.
+    """
+    schema = load_schema() if schema is None else schema
+    plain = json.loads(json.dumps(config))
+    error = best_match(Draft202012Validator(schema).iter_errors(plain))
+    if error is not None:
+        raise ConfigError(_sentence(error, list(files)))
+    filled: dict[str, Any] = with_defaults(plain, schema)
+    return filled
+
+
+def load_config(path: str | Path, *overlays: str | Path) -> dict[str, Any]:
+    """Return the validated configuration of a file with others laid over it, in order."""
+    merged: dict[str, Any] = {}
+    for each in (path, *overlays):
+        merged = merge(merged, read_yaml(each))
+    return validate(merged, [path, *overlays])
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `below` with the keys of `above` laid over it, group by group."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def with_defaults(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Return a value with the defaults of its schema in place of what was left out."""
+    if schema.get("type") != "object":
+        return value
+    properties = schema.get("properties", {})
+    return {
+        key: with_defaults(value.get(key, part.get("default")), part)
+        for key, part in properties.items()
+    }
+
+
+def walk_keys(schema: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, dict[str, Any]]]:
+    """Yield every key of the schema as ("extraction.top_k", its part of the schema)."""
+    for key, part in schema.get("properties", {}).items():
+        name = f"{prefix}{key}"
+        yield name, part
+        yield from walk_keys(part, f"{name}.")
+
+
+def allowed(part: Mapping[str, Any]) -> str:
+    """Return in words what values a part of the schema allows, such as "a whole number ≥ 1"."""
+    if "enum" in part:
+        return "one of " + ", ".join(str(choice) for choice in part["enum"])
+    types = part.get("type", [])
+    names = [_TYPE_NAMES[name] for name in ([types] if isinstance(types, str) else types)]
+    limits = [
+        f"{sign} {part[key]}"
+        for key, sign in (
+            ("minimum", "≥"),
+            ("exclusiveMinimum", ">"),
+            ("maximum", "≤"),
+            ("exclusiveMaximum", "<"),
+        )
+        if key in part
+    ]
+    words = " or ".join(names)
+    if part.get("items"):
+        words += f" of {allowed(part['items']).removeprefix('a ')}s"
+    if part.get("minLength"):
+        words += " that isn't empty"
+    return f"{words} {' and '.join(limits)}".strip()
+
+
+def markdown(schema: Mapping[str, Any] | None = None) -> str:
+    """Return the table of all keys that config/README.md holds."""
+    lines = ["| key | value | default | what it does |", "|---|---|---|---|"]
+    for name, part in walk_keys(load_schema() if schema is None else schema):
+        if part.get("type") == "object":
+            lines.append(f"| **`{name}`** | | | {part['description']} |")
+            continue
+        default = json.dumps(part["default"], ensure_ascii=False)
+        lines.append(f"| `{name}` | {allowed(part)} | `{default}` | {part['description']} |")
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(error: ValidationError, files: list[str | Path]) -> str:
+    """Return one sentence for a schema error: the key, the file and what is allowed."""
+    path = [str(part) for part in error.absolute_path]
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = sorted(set(map(str, error.instance)) - set(known))[0]
+        full = ".".join([*path, unknown])
+        near = difflib.get_close_matches(unknown, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the keys there are {', '.join(known)}."
+        where = _file_of([*path, unknown], error.instance[unknown], files)
+        return f"Unknown key {full} in {where}: {hint}"
+    # A wrong entry of a list is told under the list's own key.
+    keys = [str(part) for part in error.absolute_path if not isinstance(part, int)]
+    given = json.dumps(error.instance, ensure_ascii=False, default=str)
+    if len(given) > 60:
+        given = given[:57] + "..."
+    if error.validator == "uniqueItems":
+        wish = "a list with no entry twice"
+    else:
+        wish = allowed(error.schema)
+    name = ".".join(keys) or "the configuration"
+    where = _file_of(keys, error.instance, files)
+    return f"{name} in {where} is {given}: it must be {wish}."
+
+
+def _file_of(keys: list[str], value: Any, files: list[str | Path]) -> str:
+    """Return the last file that gives the key this value, or the command line if none does."""
+    for file in reversed(files):
+        try:
+            node: Any = read_yaml(file)
+        except ConfigError:
+            continue
+        for key in keys:
+            node = node.get(key, _ABSENT) if isinstance(node, Mapping) else _ABSENT
+        # A wrong entry of a list is looked for in the list that the keys lead to.
+        if node == value or (isinstance(node, list) and value in node):
+            return os.path.relpath(file) if Path(file).is_absolute() else str(file)
+    return "the command line (--config)" if files else "the configuration"
+
+
+_ABSENT = object()

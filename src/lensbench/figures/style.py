@@ -1,0 +1,438 @@
+"""How every figure looks, and how it is saved: sizes, palette, bands, cells, reproducible files."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from lensbench.errors import LensbenchError
+from lensbench.figures.fonts import families_for, printable, register
+from lensbench.files import atomic_path
+
+TEXT_WIDTH = 6.3  # inches: the paper's, so that a figure is printed at its own size
+PAGE_HEIGHT = 8.6  # inches: what a page of the paper leaves for a figure, its caption aside
+SMALL = 7.0  # points: the smallest text of a figure
+INK = "#222222"
+QUIET = "#777777"
+PUBLISHED = "#222222"  # a published result is drawn in ink, never in a model's color
+NAN_FACE, NAN_HATCH = "#e9e9e9", "#c4c4c4"
+
+Frames = Mapping[str, pd.DataFrame]
+P = ParamSpec("P")
+
+
+def theme() -> Any:
+    """Return the matplotlib settings every figure is drawn and saved under."""
+    return {
+        **sns.axes_style("ticks"),
+        "font.family": [register()[0]],  # `dress` gives each text what else it needs
+        "font.size": SMALL,
+        "axes.labelsize": SMALL + 0.5,
+        "axes.titlesize": SMALL + 0.5,
+        "axes.titlepad": 3.0,
+        "axes.labelpad": 2.5,
+        "axes.linewidth": 0.6,
+        "axes.edgecolor": "#666666",
+        "axes.labelcolor": INK,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": "#ececec",
+        "grid.linewidth": 0.5,
+        "text.color": INK,
+        "xtick.color": "#444444",
+        "ytick.color": "#444444",
+        "xtick.labelsize": SMALL,
+        "ytick.labelsize": SMALL,
+        "xtick.major.size": 2.0,
+        "ytick.major.size": 2.0,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.major.pad": 2.0,
+        "ytick.major.pad": 2.0,
+        "legend.fontsize": SMALL,
+        "legend.frameon": False,
+        "legend.handlelength": 1.6,
+        "legend.columnspacing": 1.4,
+        "lines.linewidth": 1.3,
+        "hatch.linewidth": 0.5,
+        "figure.dpi": 100,
+        "savefig.dpi": 200,
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "text.parse_math": False,  # a token "$x$" is text, never a formula
+        "axes.unicode_minus": True,
+        "pdf.fonttype": 3,  # matplotlib can't embed OpenType CFF fonts as type 42
+        "figure.constrained_layout.h_pad": 0.03,
+        "figure.constrained_layout.w_pad": 0.03,
+    }
+
+
+def themed(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Make a drawing function work under the project's settings, whatever the caller's are."""
+
+    @wraps(draw)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context(theme()):
+            return dress(draw(*args, **kwargs))
+
+    return inner
+
+
+def dress(figure: Figure) -> Figure:
+    """Give every text of a figure the fonts that its characters need; return the figure."""
+    for text in figure.findobj(Text):
+        if isinstance(text, Text):
+            text.set_fontfamily(list(families_for(text.get_text())))
+    for ax in figure.axes:
+        # Tick labels may be made anew when drawn: the axis itself must know its fonts.
+        for axis in (ax.xaxis, ax.yaxis):
+            texts = "".join(label.get_text() for label in axis.get_ticklabels())
+            families = families_for("".join(sorted(set(texts + "0123456789−.,"))))
+            axis.set_tick_params(labelfontfamily=list(families))
+    return figure
+
+
+def palette(frames: Frames) -> dict[str, Any]:
+    """Return a color for each model, the same in every figure made from the same results.
+
+    Args:
+        frames: tables by name; `models`, where it is there, says which models there are.
+    """
+    names = {
+        str(name)
+        for frame in frames.values()
+        if isinstance(frame, pd.DataFrame) and "model" in frame and "origin" not in frame
+        for name in frame["model"].unique()
+    }
+    base = [*sns.color_palette("colorblind", 10)]
+    # Sky blue, yellow and gray of that palette are too pale for a thin line: they come last.
+    order = [0, 1, 2, 4, 3, 5, 6, 9, 8, 7]
+    colors = [base[place] for place in order]
+    if len(names) > len(colors):
+        colors = sns.husl_palette(len(names), s=0.8, l=0.5)
+    return dict(zip(sorted(names), colors, strict=False))
+
+
+def runs_of(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the (model, dataset) pairs of a table, sorted by dataset, then by model."""
+    pairs = frame[["model", "dataset"]].drop_duplicates().to_numpy()
+    return sorted(
+        ((str(model), str(dataset)) for model, dataset in pairs), key=lambda run: (run[1], run[0])
+    )
+
+
+def group_sizes(keys: Sequence[str]) -> list[int]:
+    """Return how many neighbors in a list are equal, as in [a, a, b] → [2, 1]."""
+    return [len(list(group)) for _, group in itertools.groupby(keys)]
+
+
+def of_run(frame: pd.DataFrame, model: str, dataset: str) -> pd.DataFrame:
+    """Return the rows of one run."""
+    return frame[(frame["model"] == model) & (frame["dataset"] == dataset)]
+
+
+def run_title(model: str, dataset: str) -> str:
+    """Return a run's name as it is printed above its panel."""
+    return f"{printable(model, 26)} · {printable(dataset, 16)}"
+
+
+def answer_text(concept: str) -> str:
+    """Return a concept's name without its family: "number:3" is printed as "3"."""
+    return printable(concept.split(":", 1)[-1])
+
+
+@dataclass(frozen=True)
+class Facets:
+    """A figure and its panels, wrapped into rows; no place of a row is empty."""
+
+    figure: Figure
+    axes: list[Axes]
+    rows: list[list[Axes]]
+    bar: Axes | None = None
+
+    def add_color_bar(self, label: str) -> None:
+        """Draw the one color bar of all panels of cells into the row kept for it."""
+        bar = self.figure.colorbar(
+            self.axes[0].collections[0], cax=self.bar, orientation="horizontal", label=label
+        )
+        bar.outline.set_linewidth(0.4)
+        bar.ax.grid(False)
+
+    def label(self, x: str, y: str) -> None:
+        """Name the x axes of the lowest row and the y axis of each row's first panel."""
+        for row in self.rows:
+            for ax in row:
+                ax.set_xlabel(x if row is self.rows[-1] else "")
+                ax.set_ylabel(y if ax is row[0] else "")
+
+
+def rows_of(groups: Sequence[int], most: int) -> list[int]:
+    """Return how many panels each row gets: a group starts a row, and its rows are balanced.
+
+    Args:
+        groups: how many panels belong together, such as those of one dataset.
+        most: the most panels in a row.
+    """
+    rows = []
+    for size in groups:
+        n_rows = math.ceil(size / most)
+        rows += [size // n_rows + (place < size % n_rows) for place in range(n_rows)]
+    return rows
+
+
+def facets(
+    groups: Sequence[int],
+    *,
+    height: float,
+    most: int = 3,
+    min_height: float = 0.7,
+    share_y: bool = True,
+    extra: float = 0.3,
+    ratios: Callable[[list[int]], list[float]] | None = None,
+    color_bar: bool = False,
+) -> Facets:
+    """Return a figure as wide as the paper's text with its panels in rows, none of them empty.
+
+    Args:
+        groups: how many panels belong together; each group starts a row of its own.
+        height: of a row of panels, in inches; less, down to `min_height`, where the page is full.
+        most: the most panels in a row.
+        min_height: the least height of a row, in inches; then the figure outgrows the page.
+        share_y: whether all panels have one y axis.
+        extra: room for a legend above or a color bar below, in inches.
+        ratios: from the rows' numbers of panels, each row's height in inches, instead of `height`.
+        color_bar: whether a narrow row below is kept for `Facets.add_color_bar`.
+    """
+    widths = rows_of(groups, most)
+    heights = ratios(widths) if ratios else [height] * len(widths)
+    shrink = min(1.0, (PAGE_HEIGHT - extra) / sum(heights))
+    heights = [max(min(high, min_height), high * shrink) for high in heights]
+    # Without a canvas that draws: seaborn would draw the whole figure anew for every panel.
+    figure = Figure(figsize=(TEXT_WIDTH, sum(heights) + extra), layout="constrained")
+    grid = figure.add_gridspec(len(widths), 1, height_ratios=heights)
+    rows: list[list[Axes]] = []
+    first: Axes | None = None
+    for place, width in enumerate(widths):
+        within = grid[place].subgridspec(1, width)
+        row: list[Axes] = []
+        for column in range(width):
+            ax = figure.add_subplot(within[column], sharey=first if share_y else None)
+            if share_y:
+                first = first or ax
+                ax.tick_params(labelleft=not column)
+            row.append(ax)
+        rows.append(row)
+    bar = _bar_below(figure) if color_bar else None
+    return Facets(figure, [ax for row in rows for ax in row], rows, bar)
+
+
+def _bar_below(figure: Figure) -> Axes:
+    """Return axes for a color bar in a strip at the figure's foot that the panels leave free."""
+    high = figure.get_size_inches()[1]
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0, 0.56 / high, 1, 1 - 0.56 / high))
+    ax = figure.add_axes((0.3, 0.42 / high, 0.4, 0.08 / high))
+    ax.set_in_layout(False)
+    return ax
+
+
+def layer_ticks(last: int, room: int = 8, first: int = 0) -> list[int]:
+    """Return about `room` layer numbers at most, evenly spaced, the last layer among them.
+
+    Args:
+        last: the last layer, which a reader looks for first.
+        room: how many steps fit.
+        first: the first layer, printed too.
+    """
+    steps = [step for step in range(1, last + 1) if last / step <= room] or [max(1, last)]
+    even = [step for step in steps[: len(steps) // 2 + 1] if last % step == 0]
+    step = even[0] if even and even[0] <= 2 * steps[0] else steps[0]
+    ticks = [
+        tick for tick in range(0, last + 1, step) if tick > first and last - tick >= step * 0.6
+    ]
+    if ticks and first and ticks[0] - first < step * 0.6:
+        ticks = ticks[1:]
+    return [first, *ticks, last] if last > first else [first]
+
+
+def layer_axis(ax: Axes, last: int, room: int = 8) -> None:
+    """Give a panel of lines an x axis of whole layers from 0 to `last`."""
+    ax.set_xlim(-0.02 * last, last * 1.02)
+    ax.set_xticks(layer_ticks(last, room))
+
+
+def line_with_band(
+    ax: Axes, rows: pd.DataFrame, color: Any, *, x: str = "layer", **kwargs: Any
+) -> Line2D:
+    """Draw `value` over `x` as a line and `low`…`high` as a band; return the line."""
+    rows = rows.sort_values(x)
+    sns.lineplot(
+        data=rows, x=x, y="value", ax=ax, color=color, estimator=None, errorbar=None,
+        legend=False, **kwargs,
+    )  # fmt: skip
+    ax.fill_between(rows[x], rows["low"], rows["high"], color=color, alpha=0.18, linewidth=0)
+    return ax.lines[-1]
+
+
+def pivot(frame: pd.DataFrame, index: str, columns: str, values: str) -> pd.DataFrame:
+    """Return a table as a matrix of cells, rows and columns sorted; absent cells are NaN.
+
+    Raises:
+        LensbenchError: if two rows claim one cell.
+    """
+    if frame.duplicated([index, columns]).any():
+        raise LensbenchError(
+            f"A metric table has two rows for one {index} and {columns}: collect the metrics again."
+        )
+    return frame.pivot(index=index, columns=columns, values=values).sort_index().sort_index(axis=1)
+
+
+def cells(
+    ax: Axes, matrix: pd.DataFrame, *, cmap: str = "mako_r", vmin: float = 0.0, vmax: float = 1.0
+) -> None:
+    """Draw a matrix (layers as columns) as colored cells; a NaN cell is gray and hatched."""
+    sns.heatmap(
+        matrix.astype(float), ax=ax, cmap=cmap, vmin=vmin, vmax=vmax, cbar=False,
+        xticklabels=False, yticklabels=False, rasterized=True,
+    )  # fmt: skip
+    ax.grid(False)
+    ax.set_facecolor(NAN_FACE)
+    ax.patch.set(hatch="//////", edgecolor=NAN_HATCH)
+    for spine in ax.spines.values():
+        spine.set(visible=True, linewidth=0.5, color="#999999")
+    layers = [int(layer) for layer in matrix.columns]
+    ticks = layer_ticks(layers[-1], first=layers[0])
+    ax.set_xticks(
+        [layers.index(tick) + 0.5 for tick in ticks if tick in layers],
+        [str(tick) for tick in ticks if tick in layers],
+        rotation=0,
+    )
+    ax.set_xlabel("")
+    ax.set_ylabel("")
+
+
+@cache
+def _renderer() -> RendererAgg:
+    return FigureCanvasAgg(Figure(figsize=(1, 1), dpi=100)).get_renderer()
+
+
+def text_width(text: str, size: float = SMALL) -> float:
+    """Return the width of one line of text in inches, as the figures' own fonts set it."""
+    font = FontProperties(family=list(families_for(text)), size=size)
+    width, _, _ = _renderer().get_text_width_height_descent(text, font, False)
+    return float(width) / 100
+
+
+def legend_above(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Put one legend above all panels, read row by row, in as many rows as the names need."""
+    widths = [text_width(label) + 0.42 for label in labels]
+    n = len(labels)
+    columns = next(
+        count
+        for count in range(n, 0, -1)
+        if count == 1 or sum(max(widths[at::count]) for at in range(count)) < TEXT_WIDTH
+    )
+    # matplotlib fills a legend column by column.
+    order = [place for column in range(columns) for place in range(column, n, columns)]
+    figure.legend(
+        [handles[place] for place in order], [labels[place] for place in order],
+        loc="outside upper center", ncols=columns,
+    )  # fmt: skip
+
+
+def sentence(text: str) -> Figure:
+    """Return a small figure that says in one sentence why there is nothing to draw."""
+    with mpl.rc_context(theme()):
+        figure = Figure(figsize=(TEXT_WIDTH, 0.7))
+        figure.text(0.5, 0.5, text, ha="center", va="center", color=QUIET, fontsize=SMALL + 1)
+        return figure
+
+
+def text_on(color: Sequence[float]) -> str:
+    """Return black or white, whichever is legible on a color (WCAG relative luminance)."""
+    channels = np.asarray(color[:3], dtype=float)
+    linear = np.where(channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else INK
+
+
+@contextmanager
+def _glyphs_required() -> Iterator[None]:
+    """Turn matplotlib's warning about a glyph that no font has into an error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if re.match(r"Glyph \d+", str(warning.message)):
+            raise LensbenchError(
+                f"A figure can't be printed: {str(warning.message).split(' missing')[0]} is in "
+                "none of the fonts; pass the text through `printable`."
+            )
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the panels for good, on a higher figure where they don't fit."""
+    for _ in range(4):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            figure.draw_without_rendering()
+        if not any("constrained_layout not applied" in str(entry.message) for entry in caught):
+            break
+        width, high = figure.get_size_inches()
+        figure.set_size_inches(width, high * 1.3)
+    figure.set_layout_engine("none")
+
+
+def save(
+    figure: Figure, out_stem: str | Path, formats: Sequence[str] = ("pdf", "png")
+) -> list[Path]:
+    """Write a figure, whole or not at all, without dates, so that equal figures are equal bytes.
+
+    Args:
+        figure: what to save, at its own size.
+        out_stem: the path without its ending; a stem may hold dots.
+        formats: endings of the files to write.
+
+    Returns:
+        The files written, in the order of `formats`.
+
+    Raises:
+        LensbenchError: if a character has no glyph; nothing is written then.
+    """
+    stem = Path(out_stem)
+    written = []
+    with mpl.rc_context(theme()):
+        if figure.get_layout_engine() is not None:
+            # Lay out once: the formats differ in nothing that moves a panel.
+            _lay_out(figure)
+        for ending in formats:
+            target = stem.with_name(f"{stem.name}.{ending}")
+            stripped = {"CreationDate": None} if ending == "pdf" else None
+            with atomic_path(target) as temporary, _glyphs_required():
+                figure.savefig(temporary, format=ending, metadata=stripped)
+            written.append(target)
+    return written

@@ -1,0 +1,58 @@
+"""Files that are either whole or not there: written beside their place, then moved into it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lensbench.errors import LensbenchError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path` that replaces it only on success.
+
+    Args:
+        path: the file (or, if the block makes a folder there, the folder) to be made.
+
+    Raises:
+        LensbenchError: if the disk is full or the folder can't be written; nothing is left behind.
+    """
+    target = Path(path)
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # The random name lets two jobs write the same target without meeting.
+        workdir = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        temporary = workdir
+        inside = workdir / target.name
+        yield inside
+        if target.is_dir() and inside.is_dir():
+            shutil.rmtree(target)
+        os.replace(inside, target)
+    except OSError as error:
+        raise _explained(error, target) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _explained(error: OSError, target: Path) -> Exception:
+    """Return the sentence for an error of the file system itself, or the error as it was."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LensbenchError(f"No disk space left to write {target}: free some, then run again.")
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return LensbenchError(f"{target} can't be written ({error.strerror}): check its folder.")
+    return error
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""The lens: hidden states and attention in, small exact statistics out."""

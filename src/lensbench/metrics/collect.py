@@ -1,0 +1,105 @@
+"""All runs' tables joined, and the models' own: what figures, tables and paper are made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pandas.api.types import is_numeric_dtype
+
+from lensbench.errors import DataError, LensbenchError
+from lensbench.files import atomic_path
+from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
+
+
+def collect(
+    run_folders: Sequence[str | Path], model_folders: Sequence[str | Path] = ()
+) -> dict[str, pd.DataFrame]:
+    """Join the tables of all runs and read the models' gates and descriptions.
+
+    Args:
+        run_folders: folders of `run.write_run`.
+        model_folders: folders with gate.json and model.json.
+
+    Returns:
+        One frame for each of `tables.RUN_TABLES` and `tables.MODEL_TABLES`, rows sorted by model
+        and dataset, whatever the order of the folders.
+
+    Raises:
+        DataError: if a file is missing or damaged, or there is no run.
+    """
+    if not run_folders:
+        raise DataError("There is no run to collect: the config names no model or no dataset.")
+    joined = {}
+    for name, columns in RUN_TABLES.items():
+        parts = [_read_run(Path(folder) / f"{name}.parquet", columns) for folder in run_folders]
+        filled = sorted((part for part in parts if len(part)), key=lambda part: _run_of(part))
+        joined[name] = (
+            pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
+        )
+    models, checks = [], []
+    for folder in model_folders:
+        models.append(_read_json(Path(folder) / "model.json", MODEL_TABLES["models"]))
+        gate = _read_json(Path(folder) / "gate.json", ["model", "checks"])
+        for check in gate["checks"]:
+            row = {"model": gate["model"], "check": check["name"], **check}
+            checks.append({column: row[column] for column in MODEL_TABLES["gates"]})
+    for name, rows in (("gates", checks), ("models", models)):
+        frame = pd.DataFrame(rows, columns=MODEL_TABLES[name])
+        joined[name] = frame.sort_values("model", kind="stable").reset_index(drop=True)
+    return joined
+
+
+def write_csv(folder: str | Path, frames: Mapping[str, pd.DataFrame]) -> None:
+    """Write each table as {table}.csv: UTF-8, line feeds, reals with six significant digits.
+
+    A control character in a token's text stands as its picture (␊ for a line feed), so that a row
+    is a line whatever reads it; the Parquet beside it has the character itself.
+    """
+    for name, given in frames.items():
+        frame = given.copy()
+        for column in frame.columns[[not is_numeric_dtype(kind) for kind in frame.dtypes]]:
+            frame[column] = [_visible(v) if isinstance(v, str) else v for v in frame[column]]
+        with atomic_path(Path(folder) / f"{name}.csv") as path:
+            frame.to_csv(
+                path, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8"
+            )
+
+
+#: U+0000–U+001F and U+007F have pictures; the other control characters have none.
+_PICTURES = {
+    **{code: chr(0x2400 + code) for code in range(0x20)},
+    0x7F: "\u2421",
+    **dict.fromkeys(range(0x80, 0xA0), "\ufffd"),
+}
+
+
+def _visible(text: str) -> str:
+    return text.translate(_PICTURES)
+
+
+def _run_of(frame: pd.DataFrame) -> tuple[str, str]:
+    return str(frame["model"].iloc[0]), str(frame["dataset"].iloc[0])
+
+
+def _read_run(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, columns=columns)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing: run the metrics of that run again.") from error
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise DataError(f"{path} is damaged or out of date: delete it and rerun.") from error
+
+
+def _read_json(path: Path, keys: list[str]) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {key: content[key] for key in keys}
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing: run the gate of that model again.") from error
+    except (ValueError, KeyError) as error:
+        raise LensbenchError(f"{path} is damaged or out of date: delete it and rerun.") from error

@@ -1,0 +1,90 @@
+"""Names and columns of the metric tables, in order: what figures and the paper may rely on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_float_dtype
+
+from lensbench.metrics.bootstrap import Estimate
+
+_RUN = ["model", "dataset"]
+_INTERVAL = ["value", "low", "high", "n"]
+
+#: table → columns, for the tables of one run. Aggregates are over step 0.
+RUN_TABLES: dict[str, list[str]] = {
+    "summary": [*_RUN, "metric", *_INTERVAL],
+    "by_layer": [*_RUN, "metric", "layer", "depth", *_INTERVAL],
+    "accuracy_by_answer": [*_RUN, "answer", "layer", *_INTERVAL],
+    "accuracy_by_language": [*_RUN, "asked", "language", "layer", *_INTERVAL],
+    "han_in_topk": [*_RUN, "k", "layer", *_INTERVAL],
+    "script_mass": [*_RUN, "script", "layer", *_INTERVAL, "floor_vocabulary", "floor_random"],
+    "concept_mass": [*_RUN, "asked", "language", "layer", *_INTERVAL],
+    "heads": [
+        *_RUN, "layer", "head", "image_mass", "low", "high", "n", "enrichment",
+        "image_mass_no_sink", "sink_mass", "text_mass", "concentration", "image_max",
+        "separation", "kind",
+    ],
+    "stages": [*_RUN, "stage", "first_layer", "last_layer", "image_mass", "low", "high", "n"],
+    "convergence": [
+        *_RUN, "sample_id", "step", "convergence_layer", "depth", "first_hit_layer",
+        "stable1_layer", "stable2_layer", "stable4_layer", "changes_of_mind", "found_and_lost",
+        "last_block_js", "last_block_change", "correct_final", "n_layers",
+    ],
+    "tokens": [
+        *_RUN, "sample_id", "step", "layer", "top_id", "text", "probability", "final_rank",
+        "script", "generated_text",
+    ],
+}  # fmt: skip
+
+#: table → columns, for the tables made from the models' folders.
+MODEL_TABLES: dict[str, list[str]] = {
+    "gates": ["model", "check", "value", "limit", "passed"],
+    "models": [
+        "model", "architecture", "n_layers", "n_heads", "n_parameters", "vocabulary_size",
+        "dtype", "source", "revision", "weights_sha256",
+    ],
+}  # fmt: skip
+
+
+def along_layers(estimate: Estimate, layers: np.ndarray, **labels: object) -> pd.DataFrame:
+    """Return one row a layer: the labels, layer, value, low, high, n.
+
+    Args:
+        estimate: its arrays are [layers].
+        layers: their numbers.
+        labels: columns of one value.
+    """
+    columns = {
+        **labels,
+        "layer": layers,
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "n": estimate.n,
+    }
+    return pd.DataFrame(columns)
+
+
+def finished(table: str, parts: list[pd.DataFrame], model: str, dataset: str) -> pd.DataFrame:
+    """Return the parts as one table, with the run's name and the columns in order.
+
+    Reals are rounded to 9 significant digits: the last bits of a sum depend on how a processor's
+    linear algebra orders it, and results should not.
+    """
+    columns = RUN_TABLES[table]
+    filled = [part for part in parts if len(part)]
+    frame = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
+    frame = frame.assign(model=model, dataset=dataset)[columns].reset_index(drop=True)
+    for name in frame.columns[[is_float_dtype(kind) for kind in frame.dtypes]]:
+        frame[name] = _rounded(frame[name].to_numpy(dtype=np.float64))
+    return frame
+
+
+def _rounded(values: np.ndarray, digits: int = 9) -> np.ndarray:
+    size = np.abs(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power = np.where(size > 0, np.floor(np.log10(size)), 0)
+    scale = 10.0 ** np.clip(digits - 1 - power, -300, 300)
+    # 0.0 + … turns -0.0 into 0.0.
+    return 0.0 + np.where(np.isfinite(values), np.round(values * scale) / scale, values)

@@ -1,0 +1,1 @@
+"""Models: found, loaded, taken apart and put through the gate."""

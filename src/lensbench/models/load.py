@@ -1,0 +1,197 @@
+"""A model with its processor, its parts known and its gate passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    GenerationConfig,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
+
+from lensbench.errors import LensbenchError, ModelError
+from lensbench.models.anatomy import Anatomy, find_anatomy
+from lensbench.models.processors import load_processor
+from lensbench.models.source import Source, local_folder, parse_source, weight_files, weights_sha256
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be looked into.
+
+    Args:
+        name: the name it has in tables and figures.
+        model: the transformers model, in eval mode.
+        processor: its processor; the tokenizer of a text model.
+        tokenizer: its tokenizer, padding on the left.
+        anatomy: its parts.
+        task: "image-text" or "text".
+        source: where it comes from, as given.
+        revision: pinned commit of a hub model, else "".
+        weights_sha256: digest of its weights.
+        dtype: "float32", "bfloat16" or "float16".
+        device: "cpu", "cuda", …
+        missing: parameters that no weights file had (and that were made up at random).
+    """
+
+    name: str
+    model: Any
+    processor: Any
+    tokenizer: Any
+    anatomy: Anatomy
+    task: str
+    source: str
+    revision: str
+    weights_sha256: str
+    dtype: str
+    device: str
+    missing: tuple[str, ...] = ()
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters, shared ones counted once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        found = self.model.generation_config.eos_token_id
+        return frozenset([found] if isinstance(found, int) else found or [])
+
+
+def load_model(
+    name: str,
+    source: str,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    verify: bool = True,
+) -> LoadedModel:
+    """Load a model, find its parts and have it pass the gate.
+
+    Args:
+        name: the name it gets.
+        source: as in `parse_source`.
+        revision: pinned commit of a hub model.
+        dtype: "auto" (bfloat16 on CUDA, else float32), "float32", "bfloat16" or "float16".
+        device: "auto" (CUDA if there is one), "cpu", "cuda", …
+        verify: whether the gate must pass.
+
+    Raises:
+        ModelError: if it can't be found, loaded or read layer by layer.
+        GateError: if a check of the gate fails.
+    """
+    origin = parse_source(source, revision)
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    precision = (
+        ("bfloat16" if where.startswith("cuda") else "float32") if dtype == "auto" else dtype
+    )
+    if precision not in DTYPES:
+        raise ModelError(f'dtype "{dtype}" is unknown: use auto, {", ".join(DTYPES)}.')
+    weight_files(origin)  # Before anything is built: there must be some that can be read safely.
+    try:
+        task, model, processor, missing = _load(origin, DTYPES[precision])
+        model = model.to(where)
+    except LensbenchError:
+        raise
+    # transformers raises anything from KeyError to its own classes for a folder that isn't right.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(f"{origin} can't be loaded: {reason}") from error
+    loaded = prepare(name, model, processor, task, origin, precision, missing)
+    if verify:
+        from lensbench.models.gate import run_gate
+
+        run_gate(loaded).require()
+    return loaded
+
+
+def prepare(
+    name: str,
+    model: Any,
+    processor: Any,
+    task: str,
+    source: Source | None = None,
+    dtype: str = "float32",
+    missing: tuple[str, ...] = (),
+) -> LoadedModel:
+    """Make a model that is in memory ready to be looked into.
+
+    Args:
+        name: the name it gets.
+        model: a transformers model, on its device.
+        processor: its processor, or tokenizer if it is a text model.
+        task: "image-text" or "text".
+        source: where it comes from, if from files.
+        dtype: the name of its floating type.
+        missing: parameters that no file had.
+
+    Raises:
+        ModelError: if it can't be read layer by layer.
+    """
+    tokenizer = processor.tokenizer if task == "image-text" else processor
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.eval().requires_grad_(False)
+    own = model.generation_config
+    # Nothing but the tokens that end an answer: a model's own penalties and sampling would make
+    # what it writes differ from what its last layer says.
+    model.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id if own.pad_token_id is None else own.pad_token_id,
+    )
+    return LoadedModel(
+        name=name,
+        model=model,
+        processor=processor,
+        tokenizer=tokenizer,
+        anatomy=find_anatomy(model),
+        task=task,
+        source="memory" if source is None else str(source),
+        revision=(source.revision if source is not None else None) or "",
+        weights_sha256="" if source is None else weights_sha256(source),
+        dtype=dtype,
+        device=str(model.device),
+        missing=missing,
+    )
+
+
+def _load(source: Source, dtype: torch.dtype) -> tuple[str, Any, Any, tuple[str, ...]]:
+    """Return (task, model, processor, names of missing parameters)."""
+    folder = str(local_folder(source))
+    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
+    options |= {"trust_remote_code": False, "output_loading_info": True}
+    if source.kind == "gguf":
+        extra = {"gguf_file": Path(source.value).name}
+        kind, options = "", options | extra
+    else:
+        extra = {"trust_remote_code": False}
+        kind = AutoConfig.from_pretrained(folder, **extra).model_type
+        options |= {"use_safetensors": True, "local_files_only": True}
+    auto: Any
+    if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        task, auto, processor = "image-text", AutoModelForImageTextToText, load_processor(folder)
+    elif source.kind == "gguf" or kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        task, auto = "text", AutoModelForCausalLM
+        processor = AutoTokenizer.from_pretrained(folder, **extra)
+    else:
+        raise ModelError(
+            f'{source} is of type "{kind}", which answers neither text nor pictures with text: use '
+            "a causal language model or an image-text-to-text model."
+        )
+    model, info = auto.from_pretrained(folder, **options)
+    return task, model, processor, tuple(sorted(info["missing_keys"]))

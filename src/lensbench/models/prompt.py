@@ -1,0 +1,181 @@
+"""From samples to a model's inputs: chat template, left padding, and where the picture is."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from lensbench.errors import DataError
+from lensbench.models.load import LoadedModel
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A batch of B prompts of at most T positions, as a model takes it.
+
+    Args:
+        inputs: keyword arguments of the model, on its device.
+        prompts: the whole text of each prompt, one image placeholder for each picture.
+        image: [B, T] true at image positions.
+        first: [B] index of each prompt's first position that isn't padding.
+        n_tokens: positions of each prompt, image positions included.
+        n_image_tokens: image positions of each prompt.
+        grids: (rows, columns) of image positions of each prompt, (0, 0) where there is no grid.
+    """
+
+    inputs: dict[str, Tensor]
+    prompts: list[str]
+    image: Tensor
+    first: Tensor
+    n_tokens: list[int]
+    n_image_tokens: list[int]
+    grids: list[tuple[int, int]]
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    """Open a picture as RGB, turned as its camera says.
+
+    Raises:
+        DataError: if it is missing, no picture, cut short or so large that it may be an attack.
+    """
+    name = Path(path).name
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                return ImageOps.exif_transpose(picture).convert("RGB")
+    except FileNotFoundError as error:
+        raise DataError(f"The picture {name} is missing.") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = Image.MAX_IMAGE_PIXELS
+        raise DataError(f"The picture {name} has more than {limit} pixels.") from error
+    # Pillow's readers raise SyntaxError, ValueError and struct.error for damaged files.
+    except Exception as error:
+        raise DataError(
+            f"The picture {name} can't be read: it is damaged or no picture."
+        ) from error
+
+
+def prompt_text(loaded: LoadedModel, row: Mapping[str, Any]) -> str:
+    """Return the whole text of a prompt, the picture (if any) before the words.
+
+    A model without a chat template gets the words as they are, whatever the style.
+
+    Args:
+        loaded: the model.
+        row: of the manifest: `prompt`, `style`, `image`.
+
+    Raises:
+        DataError: if the sample has a picture and the model takes none.
+    """
+    words, pictured = str(row["prompt"]), isinstance(row.get("image"), str)
+    if pictured and loaded.task != "image-text":
+        raise DataError(f"{loaded.name} takes no picture: run it on a text dataset.")
+    if _is_chat(loaded, row):
+        content: Any = words
+        if loaded.task == "image-text":
+            content = [{"type": "image"}] if pictured else []
+            content = [*content, {"type": "text", "text": words}]
+        chat = [{"role": "user", "content": content}]
+        return str(
+            loaded.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        )
+    return f"{loaded.processor.image_token}\n{words}" if pictured else words
+
+
+def _is_chat(loaded: LoadedModel, row: Mapping[str, Any]) -> bool:
+    return row["style"] == "chat" and bool(getattr(loaded.processor, "chat_template", None))
+
+
+def encode(
+    loaded: LoadedModel,
+    rows: Sequence[Mapping[str, Any]],
+    pictures: Sequence[Image.Image] = (),
+) -> Encoded:
+    """Turn samples into one left-padded batch.
+
+    Args:
+        loaded: the model.
+        rows: rows of the manifest, either all with a picture or all without.
+        pictures: one picture a row, or none at all.
+
+    Raises:
+        DataError: if a sample's words hold the image placeholder, or pictures and rows don't match.
+    """
+    texts = [prompt_text(loaded, row) for row in rows]
+    if len(pictures) not in (0, len(rows)):
+        raise DataError(f"{len(rows)} samples and {len(pictures)} pictures can't be one batch.")
+    placeholder = getattr(loaded.processor, "image_token", None)
+    for row in rows:
+        if placeholder and placeholder in str(row["prompt"]):
+            raise DataError(f"The prompt holds {placeholder}, which stands for a picture.")
+    # A chat template writes special tokens itself; bare words get what the tokenizer adds to them.
+    start = loaded.tokenizer.bos_token
+    written = {
+        _is_chat(loaded, row) or bool(start and text.startswith(start))
+        for row, text in zip(rows, texts, strict=True)
+    }
+    if len(written) > 1:
+        raise DataError("Chats and completions can't be one batch: give each its own.")
+    options = {"padding": True, "return_tensors": "pt", "add_special_tokens": not written.pop()}
+    if pictures:
+        batch = loaded.processor(images=list(pictures), text=texts, **options)
+    else:
+        batch = loaded.tokenizer(texts, **options)
+    device = loaded.model.device
+    inputs = {key: value.to(device) for key, value in batch.items() if isinstance(value, Tensor)}
+    inputs.pop("token_type_ids", None)
+    inputs |= {
+        key: value.to(loaded.model.dtype)
+        for key, value in inputs.items()
+        if value.is_floating_point()
+    }
+    mask = inputs["attention_mask"].bool()
+    token = loaded.anatomy.image_token_id
+    image = (inputs["input_ids"] == token) & mask if pictures else torch.zeros_like(mask)
+    counts = image.sum(1).tolist()
+    return Encoded(
+        inputs=inputs,
+        prompts=texts,
+        image=image,
+        first=mask.int().argmax(1),
+        n_tokens=mask.sum(1).tolist(),
+        n_image_tokens=counts,
+        grids=_grids(loaded, inputs, counts),
+    )
+
+
+def _grids(
+    loaded: LoadedModel, inputs: Mapping[str, Tensor], counts: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Return the grid of each picture's positions, as the processor laid them out.
+
+    Models that see a picture whole and in tiles (LLaVA-OneVision) put the whole one first: the grid
+    is its own, and further positions are tiles and line ends.
+    """
+    if not any(counts):
+        return [(0, 0)] * len(counts)
+    processor = loaded.processor
+    if "image_grid_thw" in inputs:
+        merge = processor.image_processor.merge_size
+        sizes = inputs["image_grid_thw"][:, 1:].div(merge, rounding_mode="floor").tolist()
+        grids = [(int(h), int(w)) for h, w in sizes]
+    elif isinstance(getattr(processor, "num_image_tokens", None), int):
+        side = math.isqrt(processor.num_image_tokens)
+        grids = [(side, side)] * len(counts)
+    elif isinstance(getattr(processor, "patch_size", None), int):
+        height, width = inputs["pixel_values"].shape[-2:]
+        patch = processor.patch_size
+        grids = [(height // patch, width // patch)] * len(counts)
+    else:
+        sides = [math.isqrt(count) for count in counts]
+        grids = [(s, s) if s * s == n else (0, 0) for s, n in zip(sides, counts, strict=True)]
+    return [g if g[0] * g[1] <= n else (0, 0) for g, n in zip(grids, counts, strict=True)]

@@ -1,0 +1,219 @@
+"""The paper: its generated parts, its compilation, and what is said at the end of a run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from lensbench.config import ROOT
+from lensbench.errors import LensbenchError
+from lensbench.files import atomic_path
+
+PAPER = ROOT / "paper"
+#: The parts of main.tex that depend on what was run, each from a template of that name.
+PARTS = ("settings", "abstract", "models", "results", "runs")
+#: What a Debian machine needs for the PDF.
+DEBIAN_PACKAGES = "latexmk texlive-luatex texlive-latex-recommended"
+
+
+def engine() -> str | None:
+    """Return "latexmk" (with lualatex) or "tectonic", whichever is there, else None."""
+    if shutil.which("latexmk") and shutil.which("lualatex"):
+        return "latexmk"
+    return "tectonic" if shutil.which("tectonic") else None
+
+
+def advice() -> str:
+    """Return the one command that adds what the PDF needs."""
+    if shutil.which("apt-get"):
+        return f"sudo apt-get install --no-install-recommends {DEBIAN_PACKAGES}"
+    return "conda install -c conda-forge tectonic"
+
+
+def wants_pdf(setting: str) -> bool:
+    """Return whether the PDF is a target, for the configuration's paper.pdf.
+
+    Raises:
+        LensbenchError: if it is always wanted, but no LaTeX is there.
+    """
+    if setting == "always" and engine() is None:
+        raise LensbenchError(
+            f"paper.pdf is always, but neither latexmk with lualatex nor tectonic is here: {advice()}"
+        )
+    return setting != "never" and engine() is not None
+
+
+def write_parts(
+    folder: str | Path,
+    metrics: str | Path,
+    runs: Sequence[tuple[str, str]],
+    config: Mapping[str, Any],
+) -> None:
+    """Write the generated parts of the paper as {part}.tex.
+
+    Args:
+        folder: where they go.
+        metrics: folder of the metric tables.
+        runs: (model, dataset) of every run, in order.
+        config: the validated configuration.
+    """
+    from lensbench.figures import FIGURES, RUN_FIGURES
+    from lensbench.figures.frames import read_tables
+    from lensbench.models.source import packaged_models
+    from lensbench.tables import TABLES, latex_escape
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAPER / "templates"),
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
+    environment.filters |= {
+        "e": latex_escape,
+        "percent": lambda value: f"{100 * value:.0f}\\,\\%",
+        "thousands": lambda value: f"{int(value):,}".replace(",", "\\,"),
+    }
+    frames = read_tables(metrics, ["accuracy_by_answer"])
+    context = {
+        "config": config,
+        "runs": list(runs),
+        "models": sorted({model for model, _ in runs}),
+        "packaged": packaged_models(),
+        "figures": FIGURES,
+        "run_figures": RUN_FIGURES,
+        "tables": TABLES,
+        "families": _families(frames["accuracy_by_answer"]),
+    }
+    for part in PARTS:
+        text = environment.get_template(f"{part}.tex.jinja").render(context)
+        with atomic_path(Path(folder) / f"{part}.tex") as path:
+            path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _families(by_answer: pd.DataFrame) -> dict[tuple[str, str], dict[str, tuple[float, int]]]:
+    """Return (model, dataset) → family of answers → share right at the last layer, and n."""
+    last = by_answer[by_answer["layer"] == by_answer.groupby("model")["layer"].transform("max")]
+    last = last.assign(family=last["answer"].str.partition(":")[0], hits=last["value"] * last["n"])
+    sums = last.groupby(["model", "dataset", "family"])[["hits", "n"]].sum().reset_index()
+    found: dict[tuple[str, str], dict[str, tuple[float, int]]] = {}
+    for row in sums.to_dict("records"):
+        key = (str(row["model"]), str(row["dataset"]))
+        found.setdefault(key, {})[str(row["family"])] = (row["hits"] / row["n"], int(row["n"]))
+    return found
+
+
+def compile_paper(
+    parts: str | Path, numbers: str | Path, tables: str | Path, figures: str | Path, out: str | Path
+) -> None:
+    """Compile the paper beside its sources, all gathered in one folder, and check the result.
+
+    The folder `build` beside `out` holds everything that LaTeX reads, so that it can be sent away.
+
+    Args:
+        parts: folder of the generated parts.
+        numbers: the file of number macros.
+        tables: folder of the LaTeX tables.
+        figures: folder of the figures.
+        out: the PDF to make.
+
+    Raises:
+        LensbenchError: if no LaTeX is there, it fails, or a glyph or reference is missing.
+    """
+    from lensbench.figures.fonts import write_latex_fonts
+
+    tool = engine()
+    if tool is None:
+        raise LensbenchError(f"No LaTeX is here to make {out}: {advice()}")
+    build = Path(out).parent / "build"
+    shutil.rmtree(build, ignore_errors=True)
+    build.mkdir(parents=True)
+    for source in (PAPER / "main.tex", PAPER / "references.bib", Path(numbers)):
+        shutil.copy(source, build)
+    for part in PARTS:
+        shutil.copy(Path(parts) / f"{part}.tex", build)
+    shutil.copytree(tables, build / "tables", ignore=shutil.ignore_patterns("*.csv"))
+    shutil.copytree(figures, build / "figures", ignore=shutil.ignore_patterns("*.png"))
+    write_latex_fonts(build / "fonts.tex")
+    command = {
+        "latexmk": ["latexmk", "-lualatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"],
+        "tectonic": ["tectonic", "--keep-logs", "main.tex"],
+    }[tool]
+    done = subprocess.run(
+        command, cwd=build, capture_output=True, text=True, errors="replace", check=False
+    )
+    log = build / "main.log"
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else done.stdout
+    if done.returncode:
+        raise LensbenchError(f"{tool} failed on {build}/main.tex: {_first_error(text)} (see {log}).")
+    faults = log_faults(text)
+    if faults:
+        raise LensbenchError(f"The paper is not fit to print: {'; '.join(faults)} (see {log}).")
+    with atomic_path(out) as path:
+        shutil.copy(build / "main.pdf", path)
+
+
+def log_faults(log: str) -> list[str]:
+    """Return what a LaTeX log says that a reader would see: missing glyphs, broken references.
+
+    LaTeX breaks its log's lines at 79 characters, so that they are joined before the search.
+    """
+    joined = re.sub(r"(?<=[^\n]{79})\n", "", log)
+    faults = sorted(set(re.findall(r"Missing character: There is no (\S+)", joined)))
+    found = [f"no glyph for {char}" for char in faults]
+    found += [
+        f"undefined {kind.lower()} {name}"
+        for kind, name in sorted(set(re.findall(r"(Reference|Citation) [`'](.+?)'", joined)))
+    ]
+    # A few points over are not seen; a line that sticks out by a character is.
+    wide = [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide", joined)]
+    found += [f"a line {points:.0f} pt too wide" for points in wide if points > 6]
+    return found
+
+
+def _first_error(log: str) -> str:
+    for line in log.splitlines():
+        if line.startswith("!"):
+            return line.removeprefix("! ").rstrip(".")
+    return "it gave no reason"
+
+
+def summary(results: str | Path = "results") -> list[str]:
+    """Return the last lines of a run: what was made and where, and what is missing."""
+    folder = Path(results)
+    runs = sorted(path.parent for path in folder.glob("metrics/*/*/summary.parquet"))
+    models = sorted({path.parent.name for path in runs})
+    lines = [
+        "",
+        f"Made in {folder}/ from {len(models)} models ({', '.join(models)}) in {len(runs)} runs:",
+    ]
+    for place, pattern, what in (
+        ("metrics", "*.csv", "tables of every metric"),
+        ("figures", "**/*.pdf", "figures, as PDF and PNG"),
+        ("tables", "*.tex", "tables for print, as CSV and LaTeX"),
+    ):
+        count = len(list((folder / place).glob(pattern)))
+        lines.append(f"  {folder / place}/".ljust(32) + f"{count} {what}")
+    pdf = folder / "paper" / "lensbench.pdf"
+    if pdf.is_file():
+        lines.append(f"  {pdf}".ljust(32) + "  the report")
+    else:
+        lines += [
+            f"Missing: {pdf}, the report, for want of LaTeX. The one command that adds it, then make reproduce:",
+            f"  {advice()}",
+        ]
+    return lines

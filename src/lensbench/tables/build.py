@@ -1,0 +1,166 @@
+"""The tables' contents: rows picked from the metric tables, with nothing computed but shares."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from lensbench.errors import LensbenchError
+from lensbench.figures.accuracy_by_answer import answer_order
+from lensbench.figures.concept_mass import language_order
+from lensbench.figures.style import Frames, of_run, runs_of
+
+# Columns of the summary table: the metric, and whether its interval is printed with it.
+SUMMARY_METRICS = (
+    "accuracy", "accuracy_generated", "convergence_depth", "first_hit_layer", "changes_of_mind",
+    "last_block_change",
+)  # fmt: skip
+FEWEST_SAMPLES = 5  # an answer asked less often has no accuracy worth a column
+
+
+def summary(frames: Frames) -> pd.DataFrame:
+    """Return a row a run: accuracy, convergence, first hit, changes of mind, last block."""
+    table = frames["summary"]
+    rows = []
+    for model, dataset in runs_of(table):
+        run = of_run(table, model, dataset).set_index("metric")
+        row: dict[str, object] = {"dataset": dataset, "model": model}
+        for metric in SUMMARY_METRICS:
+            for part in ("value", "low", "high"):
+                name = metric if part == "value" else f"{metric}_{part}"
+                row[name] = run[part].get(metric, float("nan"))
+        row["n"] = run["n"].get("accuracy", float("nan"))
+        rows.append(row)
+    return pd.DataFrame(rows, columns=_summary_columns())
+
+
+def _summary_columns() -> list[str]:
+    parts = [f"{metric}{part}" for metric in SUMMARY_METRICS for part in ("", "_low", "_high")]
+    return ["dataset", "model", *parts, "n"]
+
+
+LANGUAGE_COLUMNS = (
+    "dataset", "model", "han_top1_peak", "han_top1_layer", "han_top5_peak", "han_top5_layer",
+    "latin_mass_peak", "latin_mass_layer", "han_mass_peak", "han_mass_layer",
+    "han_floor_vocabulary", "han_floor_random", "concept_language", "concept_mass_peak",
+    "concept_layer", "other_language", "other_mass_peak", "other_layer",
+)  # fmt: skip
+
+
+def language(frames: Frames) -> pd.DataFrame:
+    """Return a row a run: in which script and language its middle layers are decoded.
+
+    Peaks are taken over the layers after the embeddings and before the last block's output.
+    """
+    rows = []
+    for model, dataset in runs_of(frames["script_mass"]):
+        han = _inner(of_run(frames["han_in_topk"], model, dataset))
+        scripts = _inner(of_run(frames["script_mass"], model, dataset))
+        row: dict[str, object] = {"dataset": dataset, "model": model}
+        for k in (1, 5):
+            row |= _peak(han[han["k"] == k], f"han_top{k}_peak", f"han_top{k}_layer")
+        for script in ("Latin", "Han"):
+            name = script.lower()
+            here = scripts[scripts["script"] == script]
+            row |= _peak(here, f"{name}_mass_peak", f"{name}_mass_layer")
+            if script == "Han" and not here.empty:
+                top = here.sort_values(["value", "layer"], ascending=[False, True]).iloc[0]
+                row["han_floor_vocabulary"] = top["floor_vocabulary"]
+                row["han_floor_random"] = top["floor_random"]
+        row |= _concepts(_inner(of_run(frames["concept_mass"], model, dataset)))
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(LANGUAGE_COLUMNS))
+
+
+def _inner(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the layers between the embeddings and the last one."""
+    return rows[(rows["layer"] > 0) & (rows["layer"] < rows["layer"].max())]
+
+
+def _peak(rows: pd.DataFrame, value: str, layer: str) -> dict[str, object]:
+    if rows.empty:
+        return {value: float("nan"), layer: float("nan")}
+    top = rows.sort_values(["value", "layer"], ascending=[False, True]).iloc[0]
+    return {value: top["value"], layer: int(top["layer"])}
+
+
+def _concepts(rows: pd.DataFrame) -> dict[str, object]:
+    """Return the two languages whose forms of the gold answer peak highest, over all asked."""
+    if (rows["asked"] == "all").any():
+        rows = rows[rows["asked"] == "all"]
+    elif rows["asked"].nunique() > 1:
+        return {}
+    peaks = rows.groupby("language")["value"].max()
+    order = sorted(peaks.index, key=lambda name: (-peaks[name], language_order(name)))
+    row: dict[str, object] = {}
+    for name, prefix in zip(order, ("concept", "other"), strict=False):
+        row[f"{prefix}_language"] = name
+        here = rows[rows["language"] == name]
+        row |= _peak(here, f"{prefix}_mass_peak", f"{prefix}_layer")
+    return row
+
+
+HEAD_COLUMNS = (
+    "dataset", "model", "heads", "image_share", "mixed_share", "text_share", "highest_mass",
+    "highest_layer", "highest_head", "stages", "stage_masses",
+)  # fmt: skip
+
+
+def heads(frames: Frames) -> pd.DataFrame:
+    """Return a row an image run: shares of its heads by kind, its strongest head, its stages."""
+    table = frames["heads"]
+    table = table[table["enrichment"].notna()]
+    rows = []
+    for model, dataset in runs_of(table):
+        run = of_run(table, model, dataset)
+        top = run.sort_values(["image_mass", "layer", "head"], ascending=[False, True, True])
+        stages = of_run(frames["stages"], model, dataset).sort_values("first_layer")
+        bounds = [
+            f"{int(first)}–{int(last)}"
+            for first, last in zip(stages["first_layer"], stages["last_layer"], strict=True)
+        ]
+        shares = {f"{kind}_share": float((run["kind"] == kind).mean()) for kind in _KINDS}
+        rows.append({
+            "dataset": dataset, "model": model, "heads": len(run), **shares,
+            "highest_mass": top["image_mass"].iloc[0], "highest_layer": int(top["layer"].iloc[0]),
+            "highest_head": int(top["head"].iloc[0]), "stages": "; ".join(bounds),
+            "stage_masses": "; ".join(f"{mass:.2f}" for mass in stages["image_mass"]),
+        })  # fmt: skip
+    return pd.DataFrame(rows, columns=list(HEAD_COLUMNS))
+
+
+_KINDS = ("image", "mixed", "text")
+
+
+def accuracy_by_answer(frames: Frames) -> pd.DataFrame:
+    """Return a row a run and answer: accuracy at the last layer and the layer where it peaks."""
+    table = frames["accuracy_by_answer"]
+    rows = []
+    for model, dataset in runs_of(table):
+        run = of_run(table, model, dataset)
+        last = run["layer"].max()
+        for answer in sorted(run["answer"].unique(), key=answer_order):
+            here = run[run["answer"] == answer]
+            final = here[here["layer"] == last]
+            if final.empty:
+                raise LensbenchError(
+                    f"accuracy_by_answer has no last layer for {answer} of {model} on {dataset}: "
+                    "collect the metrics again."
+                )
+            end = final.iloc[0]
+            peak = _peak(here, "peak", "peak_layer")
+            rows.append({
+                "dataset": dataset, "model": model, "answer": answer, "accuracy": end["value"],
+                "low": end["low"], "high": end["high"], **peak, "n": int(end["n"]),
+            })  # fmt: skip
+    columns = ["dataset", "model", "answer", "accuracy", "low", "high", "peak", "peak_layer", "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def gates(frames: Frames) -> pd.DataFrame:
+    """Return the checks of the gate, a row a model and check."""
+    return frames["gates"].sort_values(["model", "check"]).reset_index(drop=True)
+
+
+def models(frames: Frames) -> pd.DataFrame:
+    """Return the models, a row each."""
+    return frames["models"].sort_values("model").reset_index(drop=True)

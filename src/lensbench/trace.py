@@ -1,0 +1,280 @@
+"""Traces on disk: Parquet shards of one versioned schema, checked when written, whole or not there.
+
+A shard is a folder with `samples`, `trajectory`, `heads` and `floors`; a model's folder holds
+`vocabulary` and `forms`. Two writes of the same rows, in any order, give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lensbench.errors import TraceError
+from lensbench.files import atomic_path
+from lensbench.trace_checks import check_shard, check_table
+from lensbench.trace_schema import SCHEMA_VERSION, SHARD_TABLES, TABLES
+
+_KEY = b"lensbench"
+_ROWS_A_GROUP = 262_144
+
+
+@dataclass(frozen=True)
+class TraceMeta:
+    """What every file of a shard says about itself, in its Parquet metadata.
+
+    Args:
+        model: name of the model.
+        dataset: name of the dataset ("" in a model's own tables).
+        shard: number of this shard, from 0.
+        n_shards: how many shards the run has.
+        k: how many top tokens a row of `trajectory` lists.
+        scripts: labels of `script_mass`, in order.
+        languages: labels of `concept_mass`, in order.
+        n_layers: number of blocks L; `trajectory` has layers 0 … L.
+        n_heads: query heads a block.
+        lens: kind of lens, "normed" or "raw".
+        schema_version: version of `trace_schema`.
+    """
+
+    model: str
+    dataset: str
+    shard: int
+    n_shards: int
+    k: int
+    scripts: tuple[str, ...]
+    languages: tuple[str, ...]
+    n_layers: int
+    n_heads: int
+    lens: str
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Length of the lists of each kind in this shard."""
+        return {"k": self.k, "scripts": len(self.scripts), "languages": len(self.languages)}
+
+    def to_json(self) -> str:
+        """Return the metadata as JSON with sorted keys."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> TraceMeta:
+        """Return the metadata of `to_json`."""
+        values = json.loads(text)
+        values["scripts"], values["languages"] = map(
+            tuple, (values["scripts"], values["languages"])
+        )
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+
+def write_shard(
+    folder: str | Path,
+    tables: Mapping[str, pd.DataFrame | pa.Table],
+    meta: TraceMeta,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Check and write one shard; its folder is replaced as a whole, or not at all.
+
+    Args:
+        folder: the shard's folder. Whatever it held before is gone afterwards.
+        tables: `samples`, `trajectory`, `heads` and `floors`, rows in any order; list columns hold
+            one array a row (`list(array2d)` makes such a column).
+        meta: what the shard says about itself.
+        provenance: written beside the tables as provenance.json, if given.
+
+    Raises:
+        TraceError: naming table, column and row, if anything is not as the schema says.
+        LensbenchError: if the disk is full or the folder can't be written.
+    """
+    wanted = [table.name for table in SHARD_TABLES]
+    if sorted(tables) != sorted(wanted):
+        raise TraceError(f"A shard needs the tables {wanted}, but {sorted(tables)} were given.")
+    ready = {name: _prepared(name, tables[name], meta) for name in wanted}
+    check_shard(ready, meta.n_layers, meta.n_heads)
+    with atomic_path(folder) as path:
+        path.mkdir()
+        for name, table in ready.items():
+            _write(path / f"{name}.parquet", table)
+        if provenance is not None:
+            text = json.dumps(provenance, indent=2, sort_keys=True, ensure_ascii=False)
+            (path / "provenance.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def write_model_table(
+    folder: str | Path, name: str, frame: pd.DataFrame | pa.Table, meta: TraceMeta
+) -> None:
+    """Check and write `vocabulary` or `forms` into a model's folder.
+
+    Args:
+        folder: the model's folder.
+        name: "vocabulary" or "forms".
+        frame: its rows, in any order.
+        meta: as for the model's shards; its dataset and shard numbers are not kept.
+
+    Raises:
+        TraceError: naming table, column and row, if anything is not as the schema says.
+    """
+    neutral = replace(meta, dataset="", shard=0, n_shards=1)
+    table = _prepared(name, frame, neutral)
+    with atomic_path(Path(folder) / f"{name}.parquet") as path:
+        _write(path, table)
+
+
+def read_table(
+    folders: str | Path | Sequence[str | Path],
+    name: str,
+    columns: Sequence[str] | None = None,
+    step: int | None = None,
+) -> pd.DataFrame:
+    """Read one table of one or more folders, sorted by its keys.
+
+    Args:
+        folders: a shard's (or model's) folder, or several of the same model and dataset.
+        name: name of the table, as in `trace_schema.TABLES`.
+        columns: which columns; all by default.
+        step: only the rows of that step, for tables that have steps.
+
+    Returns:
+        One row a row of the files; list columns hold one numpy array a row (see `stack`). The order
+        does not depend on the order of the folders.
+
+    Raises:
+        TraceError: if a file is missing, damaged or of another schema, or two are of two runs.
+    """
+    schema, paths = TABLES[name], _as_list(folders)
+    metas = [_meta_of(path / f"{name}.parquet") for path in paths]
+    if len({replace(meta, shard=0) for meta in metas}) > 1:
+        raise TraceError(
+            f"{paths[0]} and {paths[-1]} are not shards of one run: their metadata differ, so "
+            "delete the stale one and rerun."
+        )
+    wanted = list(columns) if columns is not None else [c.name for c in schema.columns]
+    extra = [key for key in schema.keys if key not in wanted]
+    filters = None if step is None else pc.field("step") == step
+    parts = [_read(path / f"{name}.parquet", wanted + extra, filters) for path in paths]
+    table = pa.concat_tables(parts)
+    table = table.take(pc.sort_indices(table, sort_keys=_order(schema.keys)))
+    return table.select(wanted).to_pandas()
+
+
+def read_meta(folder: str | Path) -> TraceMeta:
+    """Return what a shard's (or model's) folder says about itself.
+
+    Raises:
+        TraceError: if its first table is missing, damaged or of another schema.
+    """
+    path = Path(folder)
+    names = ("samples", "vocabulary", "forms")
+    name = next((n for n in names if (path / f"{n}.parquet").exists()), "samples")
+    return _meta_of(path / f"{name}.parquet")
+
+
+def stack(frame: pd.DataFrame, name: str) -> np.ndarray:
+    """Return a list column as one array of shape [rows, length] ([0, 0] for no rows)."""
+    if frame.empty:
+        return np.zeros((0, 0))
+    return np.stack(list(frame[name]))
+
+
+def _order(keys: Sequence[str]) -> list[tuple[str, str]]:
+    return [(key, "ascending") for key in keys]
+
+
+def _as_list(folders: str | Path | Sequence[str | Path]) -> list[Path]:
+    one = isinstance(folders, (str, Path))
+    paths = [Path(folders)] if one else [Path(folder) for folder in folders]  # type: ignore
+    if not paths:
+        raise TraceError("No trace folder was given: name at least one shard.")
+    return paths
+
+
+def _prepared(name: str, given: pd.DataFrame | pa.Table, meta: TraceMeta) -> pa.Table:
+    """Return the checked Arrow table with the schema's types, order of rows and metadata."""
+    schema = TABLES[name]
+    missing = [c.name for c in schema.columns if c.name not in list(_names(given))]
+    unknown = [n for n in _names(given) if n not in [c.name for c in schema.columns]]
+    if missing or unknown:
+        what = f"lacks {missing}" if missing else f"has unknown columns {unknown}"
+        raise TraceError(
+            f"Table {name} {what}: the columns are those of trace_schema.{name.upper()}."
+        )
+    arrays = []
+    for column in schema.columns:
+        kind = column.arrow(meta.widths)
+        try:
+            arrays.append(_array(given, column.name, kind))
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, UnicodeError) as error:
+            detail = " ".join(str(error).split())[:160]
+            raise TraceError(
+                f"Table {name}, column {column.name}, can't be stored as {kind}: {detail}."
+            ) from error
+    # Nullability is checked below with a sentence of our own, so it is left open here.
+    table = pa.table(arrays, names=[c.name for c in schema.columns])
+    order = pc.sort_indices(table, sort_keys=_order(schema.keys))
+    table = table.take(order).combine_chunks()
+    check_table(name, table)
+    return table.cast(schema.arrow(meta.widths)).replace_schema_metadata({_KEY: meta.to_json()})
+
+
+def _names(given: pd.DataFrame | pa.Table) -> list[str]:
+    return list(given.column_names if isinstance(given, pa.Table) else given.columns)
+
+
+def _array(given: pd.DataFrame | pa.Table, name: str, kind: pa.DataType) -> pa.Array:
+    """Return one column as an Arrow array of that type."""
+    if isinstance(given, pa.Table):
+        return given.column(name).cast(kind).combine_chunks()
+    if not pa.types.is_fixed_size_list(kind):
+        return pa.Array.from_pandas(given[name], type=kind)
+    values = given[name].to_numpy()
+    if not len(values):
+        return pa.array([], type=kind)
+    block = np.stack([np.asarray(value) for value in values])
+    if block.ndim != 2 or block.shape[1] != kind.list_size:
+        raise ValueError(f"lists of shape {block.shape[1:]}, wanted ({kind.list_size},)")
+    flat = pa.array(block.reshape(-1)).cast(kind.value_type)
+    return pa.FixedSizeListArray.from_arrays(flat, type=kind)
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    # No pandas metadata and fixed settings: the bytes depend on the rows alone.
+    pq.write_table(table, path, compression="zstd", row_group_size=_ROWS_A_GROUP)
+
+
+def _meta_of(path: Path) -> TraceMeta:
+    """Return a file's metadata, or say in one sentence why it can't be used."""
+    if not path.exists():
+        raise TraceError(f"{path} is missing: run the rule that makes it again.")
+    try:
+        text = (pq.read_schema(path).metadata or {}).get(_KEY)
+    except (pa.ArrowException, OSError) as error:
+        raise TraceError(f"{path} is damaged or cut short: delete it and rerun.") from error
+    if text is None:
+        raise TraceError(f"{path} is no lensbench trace: delete it and rerun.")
+    found = json.loads(text).get("schema_version")
+    if found != SCHEMA_VERSION:
+        raise TraceError(
+            f"{path} is written by schema {found}, this is {SCHEMA_VERSION}: delete the folder "
+            f"{path.parent} and rerun."
+        )
+    return TraceMeta.from_json(text)
+
+
+def _read(path: Path, columns: list[str], filters: pc.Expression | None) -> pa.Table:
+    try:
+        return (
+            pq.ParquetFile(path).read(columns=columns)
+            if filters is None
+            else pq.read_table(path, columns=columns, filters=filters, partitioning=None)
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise TraceError(f"{path} is damaged or cut short: delete it and rerun.") from error

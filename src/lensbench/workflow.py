@@ -1,0 +1,229 @@
+"""What the workflow asks Python: which models and runs there are, and which code made a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lensbench.datasets import DATASETS
+from lensbench.errors import ConfigError, LensbenchError
+from lensbench.figures import FIGURES, RUN_FIGURES, FigureSpec
+from lensbench.tables import TABLES, TableSpec
+
+PACKAGE = Path(__file__).resolve().parent
+
+#: What kind of samples a model can be given, by its task.
+TASKS = {"text": "text", "image-text": "image"}
+
+# The rooms whose code a stage's files depend on: its own, and those it imports.
+_BASE = ("files.py", "errors.py")
+_WORDS = ("scripts.py", "lexicon.py", "data")
+_TRACE = ("trace.py", "trace_schema.py", "trace_checks.py")
+_MODEL = (*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens")
+_SHOW = (*_BASE, "figures", "tables", "numbers.py", "data/reference")
+ROOMS = {
+    "dataset": (*_BASE, *_WORDS, "datasets"),
+    "model": _MODEL,
+    "extract": (*_MODEL, "datasets/manifest.py", "extract.py"),
+    "metrics": (*_BASE, *_TRACE, "metrics", "lexicon.py", "data"),
+    "show": _SHOW,
+    "paper": ("paper.py",),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model on one dataset."""
+
+    model: str
+    dataset: str
+
+
+class Catalog:
+    """The models of a folder of rules, seen through the rules themselves.
+
+    A model is a file `<name>.smk` with one rule, `extract_<name>`, that inherits from `extract`;
+    its params say where the weights come from, so no other list of models exists.
+
+    Args:
+        folder: the folder of model rules.
+        rules: snakemake's `rules`, where the rules appear once their files are included.
+    """
+
+    def __init__(self, folder: str | Path, rules: Any) -> None:
+        self._rules = rules
+        self.files = {path.stem: path for path in sorted(Path(folder).glob("*.smk"))}
+
+    def source(self, wildcards: Any) -> str:
+        """Return the source of the model in the wildcards, such as "packaged:lensbench-llava"."""
+        return str(self._params(wildcards.model, "source"))
+
+    def revision(self, wildcards: Any) -> str:
+        """Return the pinned revision of the model in the wildcards."""
+        return str(self._params(wildcards.model, "revision"))
+
+    def task(self, model: str) -> str:
+        """Return the task of a model, "text" or "image-text".
+
+        Raises:
+            ConfigError: if its rule names another.
+        """
+        task = str(self._params(model, "task"))
+        if task not in TASKS:
+            raise ConfigError(
+                f"{self.files[model]} gives the task {task!r}: it must be one of {', '.join(TASKS)}."
+            )
+        return task
+
+    def weights(self, wildcards: Any) -> list[str]:
+        """Return the local files the model in the wildcards is loaded from, none for a hub's."""
+        kind, _, place = self.source(wildcards).partition(":")
+        if kind == "hub":
+            return []
+        if kind == "gguf":
+            return [place]
+        folder = PACKAGE / "models" / "packaged" / place if kind == "packaged" else Path(place)
+        found = sorted(str(path) for path in folder.rglob("*") if path.is_file())
+        # An empty folder is told as a missing file by snakemake, which then names it.
+        return found or [str(folder / "config.json")]
+
+    def resource(self, name: str) -> Any:
+        """Return a function that gives a resource its value from the model's own rule."""
+
+        def value(wildcards: Any) -> Any:
+            given = self._rule(wildcards.model).rule.resources.get(name).value
+            return 0 if given is None else given
+
+        return value
+
+    def select(self, wanted: Iterable[str], hub: bool) -> list[str]:
+        """Return the names of the models to run, sorted.
+
+        Args:
+            wanted: names from the configuration; none means all that `hub` allows.
+            hub: whether models from a hub may run.
+
+        Raises:
+            ConfigError: for a name that no file has, or a hub's model where `hub` is false.
+        """
+        names = list(wanted)
+        for name in names:
+            if name not in self.files:
+                known = ", ".join(self.files)
+                raise ConfigError(
+                    f"models in the configuration names {name}, which is not known: "
+                    f"the models are {known}."
+                )
+            if self._is_hub(name) and not hub:
+                raise ConfigError(
+                    f"models in the configuration names {name}, which comes from a model hub: "
+                    "set hub to true to fetch it."
+                )
+        return sorted(names) or [name for name in self.files if hub or not self._is_hub(name)]
+
+    def runs(self, config: Mapping[str, Any]) -> list[Run]:
+        """Return every model × dataset of a validated configuration, in order.
+
+        Raises:
+            ConfigError: if nothing is left to run.
+        """
+        datasets = [name for name in DATASETS if config["datasets"][name]["n"] > 0]
+        runs = [
+            Run(model, dataset)
+            for model in self.select(config["models"], config["hub"])
+            for dataset in datasets
+            if DATASETS[dataset][0] == TASKS[self.task(model)]
+        ]
+        if not runs:
+            raise ConfigError(
+                "Nothing to run: models and datasets in the configuration leave no model with a "
+                "dataset it can read; give a dataset an n above 0."
+            )
+        return runs
+
+    def _is_hub(self, model: str) -> bool:
+        return str(self._params(model, "source")).startswith("hub:")
+
+    def _rule(self, model: str) -> Any:
+        name = rule_name(model)
+        if not hasattr(self._rules, name):
+            file = self.files.get(model, f"{model}.smk")
+            raise ConfigError(f"{file} must hold the rule {name}, inheriting from extract.")
+        return getattr(self._rules, name)
+
+    def _params(self, model: str, key: str) -> Any:
+        value = getattr(self._rule(model).params, key, None)
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{self.files[model]} must give {key} as a text among its params.")
+        return value
+
+
+def rule_name(model: str) -> str:
+    """Return the name of a model's rule: "smollm2-135m" has extract_smollm2_135m."""
+    return "extract_" + re.sub(r"\W", "_", model)
+
+
+@cache
+def code_version(stage: str) -> str:
+    """Return a digest of the code that a stage's files depend on, so that a change reruns it.
+
+    Args:
+        stage: a key of ROOMS.
+    """
+    digest = hashlib.sha256()
+    for entry in ROOMS[stage]:
+        for path in sorted(PACKAGE.glob(entry)):
+            inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+            for file in inside:
+                if file.is_file() and file.suffix in {".py", ".yaml", ".csv", ".json", ".jinja"}:
+                    digest.update(file.relative_to(PACKAGE).as_posix().encode())
+                    digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def options(*groups: Mapping[str, Any], **more: Any) -> str:
+    """Return settings as one line of JSON, keys sorted, as the command line takes them."""
+    merged: dict[str, Any] = {}
+    for group in groups:
+        merged.update(group)
+    return json.dumps(merged | more, sort_keys=True, ensure_ascii=False)
+
+
+def stop(error: LensbenchError) -> NoReturn:
+    """End the workflow with one sentence on stderr and no traceback."""
+    print(f"lensbench: {error}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def stem(wildcards: Any, output: Any) -> str:
+    """Return the path of a job's first output without its ending."""
+    return str(output[0]).rsplit(".", 1)[0]
+
+
+def shown(wildcards: Any) -> FigureSpec | TableSpec:
+    """Return the figure or table in the wildcards."""
+    if hasattr(wildcards, "table"):
+        return TABLES[wildcards.table]
+    return (FIGURES | RUN_FIGURES)[wildcards.figure]
+
+
+def shown_inputs(wildcards: Any) -> list[str]:
+    """Return the metric tables that the figure or table in the wildcards is made from."""
+    return [f"results/metrics/{table}.csv" for table in shown(wildcards).inputs]
+
+
+def shown_title(wildcards: Any) -> str:
+    """Return the title of the figure or table in the wildcards."""
+    return shown(wildcards).title
+
+
+def shown_caption(wildcards: Any) -> str:
+    """Return the caption of the figure or table in the wildcards."""
+    return shown(wildcards).caption

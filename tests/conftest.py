@@ -1,0 +1,47 @@
+"""What many tests share: a copy of the project's tree, and a small text model without downloads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lensbench.config import ROOT
+
+# Tests must never reach a hub, and must give the same numbers on every machine.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+Snakemake = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture()
+def tree(tmp_path: Path) -> Path:
+    """Return a copy of what the workflow is made of, in an empty folder."""
+    copy = tmp_path / "copy"
+    for name in ("workflow", "config", "paper"):
+        shutil.copytree(ROOT / name, copy / name)
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+@pytest.fixture()
+def snakemake(tree: Path) -> Snakemake:
+    """Return snakemake in the copied tree: snakemake("-n", "--config", "seed=1")."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+            cwd=tree,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run

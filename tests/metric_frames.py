@@ -1,0 +1,172 @@
+"""Small hand-made metric tables for figures, tables and numbers: as many models as a test wants."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pandas as pd
+
+LAYERS = {"text": 30, "image": 8}
+HOSTILE = [
+    " Paris", "三个", "さん", " 셋", " три", "ثلاثة", "🙂", "\n\n", "<0xE4>", "\ufffd", "$x_1$",
+    "NA", "<script>", "\\textbf{x}", "", "\u200b", "12", " red", "❤\ufe0f", "การ", "}{%&#^~",
+]  # fmt: skip
+
+
+def _rng(*key: object) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(repr(key).encode()))
+
+
+def runs_of(n_models: int) -> list[tuple[str, str, int]]:
+    """Return (model, dataset, layers) for one text model and n − 1 image models."""
+    runs = [("smollm2-135m", "facts", 30)]
+    names = ["lensbench-llava", "lensbench-onevision", "lensbench-qwen2vl", "qwen2-vl-2b",
+             "llava-onevision-0.5b", "llava-1.5-7b", "extra_vlm-3b"]  # fmt: skip
+    layers = [8, 8, 8, 28, 24, 32, 36]
+    for name, n_layers in list(zip(names, layers, strict=True))[: n_models - 1]:
+        runs += [(name, dataset, n_layers) for dataset in ("fills", "flowers", "scenes")]
+    return sorted(runs)
+
+
+def _band(values: np.ndarray, n: int, top: float | None = 1.0) -> dict[str, np.ndarray]:
+    spread = 0.04 + 0 * values if top else 0.1 * values
+    return {
+        "value": values.round(6),
+        "low": np.maximum(0, values - spread).round(6),
+        "high": (np.minimum(top, values + spread) if top else values + spread).round(6),
+        "n": np.full(len(values), n),
+    }
+
+
+def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
+    """Return every metric table, planted so that accuracy rises at two thirds of the depth."""
+    tables: dict[str, list[pd.DataFrame]] = {}
+
+    def add(name: str, model: str, dataset: str, **columns: object) -> None:
+        frame = pd.DataFrame(columns)
+        frame.insert(0, "dataset", dataset)
+        frame.insert(0, "model", model)
+        tables.setdefault(name, []).append(frame)
+
+    for model, dataset, last in runs_of(n_models):
+        rng = _rng(model, dataset)
+        layers = np.arange(last + 1)
+        depth = layers / last
+        rise = 1 / (1 + np.exp(-16 * (depth - 0.6 - 0.1 * rng.random())))
+        n = 100
+        by_layer = {
+            "accuracy": 0.95 * rise,
+            "entropy_nats": 8 - 7.5 * depth**2,
+            "kl_to_final_nats": 9 * (1 - rise),
+            "js_to_final_nats": 0.69 * (1 - rise),
+            "final_rank_median": np.floor(20000 * (1 - rise) ** 4),
+            "top1_is_final": rise,
+        }
+        for metric, values in by_layer.items():
+            top = 1.0 if metric in ("accuracy", "top1_is_final") else None
+            add("by_layer", model, dataset, metric=metric, layer=layers, depth=depth,
+                **_band(values, n, top))  # fmt: skip
+        if dataset == "facts":
+            answers = [f"number:{i}" for i in range(12)] + ["capital:paris", "color:red"]
+        elif dataset == "scenes":
+            answers = [f"number:{i}" for i in range(6)] + ["color:blue", "color:red"]
+        else:
+            answers = ["color:blue", "color:green", "color:red", "color:yellow"]
+        for place, answer in enumerate(answers):
+            values = np.clip(rise * (1 - 0.05 * place), 0, 1)
+            add("accuracy_by_answer", model, dataset, answer=answer, layer=layers,
+                **_band(values, 20 - place))  # fmt: skip
+        hump = np.exp(-(((depth - 0.55) / 0.15) ** 2))
+        for k in range(1, 6):
+            add("han_in_topk", model, dataset, k=k, layer=layers,
+                **_band(np.clip(hump * (0.4 + 0.12 * k), 0, 1), n))  # fmt: skip
+        masses = {"Latin": 0.7 * rise, "Han": 0.5 * hump, "Digit": 0.3 * rise,
+                  "Punctuation": 0.2 * (1 - depth), "Fragment": 0.1 * (1 - depth),
+                  "Cyrillic": 0.05 * hump, "Arabic": 0 * hump}  # fmt: skip
+        for place, (script, values) in enumerate(masses.items()):
+            add("script_mass", model, dataset, script=script, layer=layers, **_band(values, n),
+                floor_vocabulary=0.3 / (place + 1),
+                floor_random=0.25 / (place + 1) + 0.02 * depth)  # fmt: skip
+        for asked in ("digit", "en", "zh") if dataset == "scenes" else ("en",):
+            for language in ("digit", "en", "zh", "ru"):
+                share = 0.9 if language == asked else 0.1
+                add("concept_mass", model, dataset, asked=asked, language=language, layer=layers,
+                    **_band(share * rise + 0.1 * hump * (language == "zh"), n))  # fmt: skip
+                add("accuracy_by_language", model, dataset, asked=asked, language=language,
+                    layer=layers, **_band(share * rise, n))  # fmt: skip
+        heads = 9 if dataset == "facts" else (4 if last == 8 else 14)
+        for layer in range(1, last + 1):
+            mass = rng.random(heads) * (0.9 if last * 0.3 < layer < last * 0.7 else 0.3)
+            image = dataset != "facts"
+            band = _band(mass if image else 0 * mass, n)
+            band["image_mass"] = band.pop("value")
+            kinds = np.where(mass >= 0.8, "image", np.where(mass <= 0.2, "text", "mixed"))
+            add("heads", model, dataset, layer=layer, head=range(heads), **band,
+                enrichment=mass * 2 if image else np.nan, image_mass_no_sink=mass, sink_mass=0.05,
+                text_mass=0.95 - band["image_mass"], concentration=0.5 if image else np.nan,
+                image_max=mass / 3, separation=abs(2 * mass - 1),
+                kind=kinds if image else "text")  # fmt: skip
+        if dataset != "facts":
+            ends = [int(last * 0.3), int(last * 0.7), last]
+            add("stages", model, dataset, stage=range(1, 4),
+                first_layer=[1, ends[0] + 1, ends[1] + 1], last_layer=ends,
+                image_mass=[0.15, 0.45, 0.15], low=[0.1, 0.4, 0.1],
+                high=[0.2, 0.5, 0.2], n=n)  # fmt: skip
+        first = rng.integers(int(last * 0.4), last, n)
+        add("convergence", model, dataset, sample_id=[f"{dataset}-{i:05d}" for i in range(n)],
+            step=0, convergence_layer=np.minimum(last, first + rng.integers(0, 4, n)),
+            depth=first / last, first_hit_layer=first, stable1_layer=first,
+            stable2_layer=np.minimum(last, first + 1), stable4_layer=np.minimum(last, first + 2),
+            changes_of_mind=1, found_and_lost=0, last_block_js=0.1, last_block_change=0,
+            correct_final=1, n_layers=last)  # fmt: skip
+        summary = {
+            "accuracy": 0.93, "accuracy_generated": 0.92, "convergence_layer": 0.7 * last,
+            "convergence_depth": 0.7, "first_hit_layer": 0.6 * last, "stable1_layer": 0.6 * last,
+            "stable2_layer": 0.62 * last, "stable4_layer": 0.65 * last, "changes_of_mind": 0.41,
+            "found_and_lost": 0.05, "last_block_js": 0.031, "last_block_change": 0.012,
+            "early_exit_layer": 0.8 * last, "early_exit_agreement": 0.97,
+            "concept_forms_kept": 120.0, "n_rejected": 0.0,
+        }  # fmt: skip
+        add("summary", model, dataset, metric=list(summary),
+            **_band(np.array(list(summary.values())), n, None))  # fmt: skip
+        for sample in range(6):
+            for step, generated in enumerate([" three", "."][: 1 + (sample % 2)]):
+                start = sample * 7 + step * 3
+                texts = [HOSTILE[(start + layer) % len(HOSTILE)] for layer in layers]
+                texts[-1] = generated
+                add("tokens", model, dataset, sample_id=f"{dataset}-{sample:05d}", step=step,
+                    layer=layers, top_id=layers + sample, text=texts, probability=rise.round(6),
+                    final_rank=np.where(layers > last * 0.7, 0, 50), script="Latin",
+                    generated_text=generated)  # fmt: skip
+    frames = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+    models = sorted({(model, last) for model, _, last in runs_of(n_models)})
+    frames["models"] = pd.DataFrame(
+        [(m, "LlavaForConditionalGeneration", last, 4, 2_200_000, 512, "float32", f"packaged:{m}",
+          "", "ab" * 32) for m, last in models],
+        columns=["model", "architecture", "n_layers", "n_heads", "n_parameters",
+                 "vocabulary_size", "dtype", "source", "revision", "weights_sha256"],
+    )  # fmt: skip
+    frames["gates"] = pd.DataFrame(
+        [(m, check, value, limit, "True") for m, _ in models
+         for check, value, limit in (("readout_equals_logits", 3.1e-6, 1e-4),
+                                     ("attention_rows_sum_to_1", 1.2e-7, 1e-5))],
+        columns=["model", "check", "value", "limit", "passed"],
+    )  # fmt: skip
+    if "stages" not in frames:
+        frames["stages"] = pd.DataFrame(
+            columns=["model", "dataset", "stage", "first_layer", "last_layer", "image_mass", "low",
+                     "high", "n"])  # fmt: skip
+    return frames
+
+
+def write_metric_frames(folder: object, frames: dict[str, pd.DataFrame]) -> None:
+    """Write the tables as the collect stage does: CSV, six digits, plain line ends."""
+    from pathlib import Path
+
+    Path(str(folder)).mkdir(parents=True, exist_ok=True)
+    for name, frame in frames.items():
+        frame.to_csv(
+            Path(str(folder)) / f"{name}.csv", index=False, float_format="%.6g",
+            lineterminator="\n", encoding="utf-8",
+        )  # fmt: skip

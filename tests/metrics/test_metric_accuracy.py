@@ -1,0 +1,100 @@
+"""When a token, and when a text, is the gold answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lensbench.metrics.accuracy import generated_is_gold, language_of_hit
+from lensbench.metrics.concepts import by_asked, forms_kept, languages_with_forms
+
+LANGUAGES = ("digit", "en", "zh")
+COLUMNS = ["concept", "language", "form", "token_id", "kept"]
+FORMS = pd.DataFrame(
+    [
+        ("number:3", "digit", "3", 30, True),
+        ("number:3", "en", " three", 31, True),
+        ("number:3", "en", " Three", 32, True),
+        ("number:3", "zh", "三", 33, True),
+        ("number:3", "zh", "3", 30, True),  # two languages: the first owns it
+        ("number:2", "en", " two", 20, True),
+        ("number:2", "en", " twain", 99, False),  # its first token is shared
+        ("capital:paris", "en", " Paris", 50, True),
+        ("capital:paris", "zh", "巴黎", 51, True),
+        ("capital:paris", "ko", "파리", 52, True),
+        ("color:red", "en", " red", 60, True),
+        ("capital:nyc", "en", " New York", 70, False),
+    ],
+    columns=COLUMNS,
+)
+
+
+def test_language_of_hit_by_hand() -> None:
+    ids = np.array([[30, 31, 32, 33, 20], [20, 99, 30, 31, 20]])
+    got = language_of_hit(ids, np.array(["number:3", "number:2"], dtype=object), FORMS, LANGUAGES)
+    # A digit, two English variants, Chinese, the form of another number; the form of the second
+    # counts, its shared one does not, the forms of 3 do not.
+    assert got.tolist() == [[0, 1, 1, 2, -1], [1, -1, -1, -1, 1]]
+
+
+def test_language_of_hit_takes_one_id_a_sample() -> None:
+    gold = np.array(["number:3", "color:red", "unknown:x"], dtype=object)
+    got = language_of_hit(np.array([33, 61, 33]), gold, FORMS, LANGUAGES)
+    assert got.tolist() == [2, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("text", "concept", "right"),
+    [
+        ("3", "number:3", True),
+        (" Three.", "number:3", True),
+        ("**three** stars", "number:3", True),
+        ("THREE", "number:3", True),
+        ("３", "number:3", True),  # full width
+        ("threesome", "number:3", False),
+        ("30", "number:3", False),
+        ("3.5", "number:3", False),
+        ("3, I think", "number:3", True),
+        ("three_x", "number:3", False),
+        ("There are three", "number:3", False),
+        ("三个", "number:3", True),
+        ("三十", "number:3", False),
+        ("十三", "number:3", False),
+        ("巴黎是首都", "capital:paris", True),
+        ("파리입니다", "capital:paris", True),
+        ("Paris", "capital:paris", True),
+        ("Parisian", "capital:paris", False),
+        ("twain", "number:2", True),  # a whole text tells apart what a first token can't
+        ("New York City", "capital:nyc", True),
+        ("New Yorker", "capital:nyc", False),
+        ("", "number:3", False),
+        ("...", "number:3", False),
+        ("red", "number:3", False),
+        ("red", "unknown:x", False),
+    ],
+)
+def test_generated_text(text: str, concept: str, right: bool) -> None:
+    assert generated_is_gold([text], [concept], FORMS).tolist() == [right]
+
+
+def test_forms_kept_are_counted_over_the_gold_concepts_alone() -> None:
+    gold = np.array(["number:2", "number:2", "color:red"], dtype=object)
+    assert forms_kept(gold, FORMS) == (2, 3)
+
+
+def test_languages_with_forms_in_order() -> None:
+    assert languages_with_forms(np.array(["number:3"]), FORMS, LANGUAGES) == list(LANGUAGES)
+    assert languages_with_forms(np.array(["number:2"]), FORMS, LANGUAGES) == ["en"]
+    assert languages_with_forms(np.array(["capital:nyc"]), FORMS, LANGUAGES) == []
+
+
+def test_by_asked_gives_all_and_then_each_language_there_is() -> None:
+    asked = np.array(["zh", "en", "zh"], dtype=object)
+    got = [(name, mask.tolist()) for name, mask in by_asked(asked, LANGUAGES)]
+    assert got == [
+        ("all", [True, True, True]),
+        ("en", [False, True, False]),
+        ("zh", [True, False, True]),
+    ]
+    assert list(by_asked(asked[:0], LANGUAGES)) == []

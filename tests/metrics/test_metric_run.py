@@ -1,0 +1,390 @@
+"""All metrics of a run: planted truth recovered, against naive readings of the traces."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from metric_runs import Made
+
+from lensbench.errors import DataError, TraceError
+from lensbench.metrics.run import MetricOptions, compute_run, write_run
+from lensbench.metrics.tables import RUN_TABLES
+from lensbench.trace import read_table, write_shard
+from synthetic import CONCEPTS, LANGUAGES, SCRIPTS, TOKEN_ID, VOCABULARY, make_run
+
+FEW = MetricOptions(resamples=20)
+
+
+def metric(made: Made, name: str) -> pd.Series:
+    table = made.tables["summary"].set_index("metric")
+    return table.loc[name]
+
+
+def at(table: pd.DataFrame, **labels: object) -> pd.DataFrame:
+    for column, value in labels.items():
+        table = table[table[column] == value]
+    return table
+
+
+def test_tables_and_columns_are_those_promised(scenes: Made, facts: Made) -> None:
+    for made in (scenes, facts):
+        assert {k: list(v.columns) for k, v in made.tables.items()} == RUN_TABLES
+
+
+def test_nothing_is_empty_or_nan_but_what_may_be(scenes: Made, facts: Made) -> None:
+    for made, empty in ((scenes, set()), (facts, {"stages"})):
+        assert {name for name, table in made.tables.items() if table.empty} == empty
+        for name, table in made.tables.items():
+            holes = set(table.columns[table.isna().any()]) if len(table) else set()
+            allowed = {"convergence": {"correct_final"}, "heads": {"enrichment"}}.get(name, set())
+            assert holes <= allowed, name
+
+
+def test_planted_convergence_is_recovered(scenes: Made, facts: Made) -> None:
+    for made in (scenes, facts):
+        table = at(made.tables["convergence"], step=0).set_index("sample_id")
+        assert table["convergence_layer"].to_dict() == made.truth.convergence
+        assert table["first_hit_layer"].to_dict() == made.truth.first_hit
+        lost = {key: int(made.truth.first_hit[key] < made.truth.convergence[key]) for key in
+                made.truth.convergence}  # fmt: skip
+        assert table["found_and_lost"].to_dict() == lost
+        correct = table["correct_final"].dropna().astype(bool).to_dict()
+        assert correct == made.truth.correct
+        assert metric(made, "convergence_layer")["value"] == pytest.approx(
+            np.mean(list(made.truth.convergence.values()))
+        )
+        assert metric(made, "accuracy")["value"] == pytest.approx(
+            np.mean(list(made.truth.correct.values()))
+        )
+
+
+def test_convergence_has_every_step(scenes: Made) -> None:
+    steps = read_table(scenes.shards, "trajectory", ["sample_id", "step"]).drop_duplicates()
+    assert len(scenes.tables["convergence"]) == len(steps)
+    assert set(steps["step"]) == {0, 1, 2}
+
+
+def test_planted_han_layers_are_recovered(scenes: Made) -> None:
+    table = at(scenes.tables["han_in_topk"], k=1)
+    first, last = scenes.truth.han_layers
+    # Every sample whose gold has a Chinese form; the one animal has none.
+    n = len(scenes.truth.convergence)
+    share = (n - 1) / n
+    want = [share if first <= layer <= last else 0.0 for layer in table["layer"]]
+    assert table["value"].tolist() == pytest.approx(want)
+    whole = scenes.tables["han_in_topk"].pivot(index="layer", columns="k", values="value")
+    assert list(whole.columns) == [1, 2, 3, 4, 5]
+    assert (np.diff(whole.to_numpy(), axis=1) >= 0).all()
+
+
+def test_planted_stages_and_image_head_are_recovered(scenes: Made) -> None:
+    table = scenes.tables["stages"]
+    planted = scenes.truth.stages
+    assert table[["first_layer", "last_layer"]].values.tolist() == [[a, b] for a, b, _ in planted]
+    assert table["image_mass"].tolist() == pytest.approx([m for *_, m in planted], abs=0.03)
+    layer, head = scenes.truth.image_head
+    heads = scenes.tables["heads"]
+    best = heads.loc[heads["image_mass"].idxmax()]
+    assert (best["layer"], best["head"], best["kind"]) == (layer, head, "image")
+    # 36 of 56 positions are image.
+    assert best["enrichment"] == pytest.approx(0.99 * 56 / 36, rel=1e-5)
+    assert best["image_mass_no_sink"] == pytest.approx(0.99)
+    assert best["separation"] == pytest.approx(0.98)
+    assert set(heads["kind"]) == {"image", "text", "mixed"}
+
+
+def test_a_text_model_has_heads_but_no_stages(facts: Made) -> None:
+    heads = facts.tables["heads"]
+    assert (heads["kind"] == "text").all()
+    assert (heads["image_mass"] == 0).all()
+    assert heads["enrichment"].isna().all()
+    assert facts.tables["stages"].empty
+
+
+def frame_of(made: Made) -> pd.DataFrame:
+    """Step 0 of the trajectory with the columns of samples, for naive readings."""
+    trajectory = read_table(made.shards, "trajectory", step=0)
+    return trajectory.merge(read_table(made.shards, "samples"), on="sample_id")
+
+
+def test_accuracy_tables_against_a_naive_reading(facts: Made) -> None:
+    rows = []
+    for row in frame_of(facts).itertuples():
+        token = VOCABULARY[row.top_id[0]][0]
+        spoken = [lang for lang, forms in CONCEPTS[row.gold].items() if token in forms]
+        if CONCEPTS[row.gold]:
+            rows.append((row.gold, row.language, row.layer, spoken[0] if spoken else None))
+    naive = pd.DataFrame(rows, columns=["answer", "asked", "layer", "spoken"])
+    naive["right"] = naive["spoken"].notna()
+    for answer, layer in [("number:4", 12), ("color:green", 6), ("capital:paris", 0)]:
+        got = at(facts.tables["accuracy_by_answer"], answer=answer, layer=layer).iloc[0]
+        want = at(naive, answer=answer, layer=layer)["right"]
+        assert got["value"] == pytest.approx(want.mean())
+        assert got["n"] == len(want)
+    by_layer = at(facts.tables["by_layer"], metric="accuracy")["value"]
+    assert by_layer.tolist() == pytest.approx(naive.groupby("layer")["right"].mean().tolist())
+    table = facts.tables["accuracy_by_language"]
+    for asked, language, layer in [("all", "zh", 6), ("zh", "zh", 12), ("en", "zh", 5)]:
+        got = at(table, asked=asked, language=language, layer=layer).iloc[0]
+        chosen = at(naive, layer=layer)
+        chosen = chosen if asked == "all" else at(chosen, asked=asked)
+        assert got["value"] == pytest.approx((chosen["spoken"] == language).mean())
+        assert got["n"] == len(chosen)
+    # Languages without any form of these concepts have no rows; the shares add up to accuracy.
+    assert set(table["language"]) == {"digit", "en", "zh", "ja", "ko", "ru", "fr", "de", "es"} & {
+        lang for gold in set(naive["answer"]) for lang in CONCEPTS[gold]
+    }
+    summed = at(table, asked="all").groupby("layer")["value"].sum()
+    assert summed.tolist() == pytest.approx(by_layer.tolist())
+
+
+def test_masses_against_a_naive_reading(facts: Made) -> None:
+    frame = frame_of(facts)
+    for script, layer in [("Han", 6), ("Latin", 0), ("Fragment", 12)]:
+        got = at(facts.tables["script_mass"], script=script, layer=layer).iloc[0]
+        here = at(frame, layer=layer)["script_mass"]
+        assert got["value"] == pytest.approx(np.mean([m[SCRIPTS.index(script)] for m in here]))
+        share = np.mean([s == script for _, s in VOCABULARY])
+        assert got["floor_vocabulary"] == pytest.approx(share)
+        assert got["floor_random"] == pytest.approx(share)
+    usable = frame[frame["gold_rank"] >= 0]
+    got = at(facts.tables["concept_mass"], asked="zh", language="zh", layer=6).iloc[0]
+    here = at(usable, layer=6, language="zh")["concept_mass"]
+    assert got["value"] == pytest.approx(np.mean([m[LANGUAGES.index("zh")] for m in here]))
+    assert got["n"] == len(here)
+
+
+def test_by_layer_against_a_naive_reading(scenes: Made) -> None:
+    frame = frame_of(scenes)
+    table = scenes.tables["by_layer"]
+    for name in ("entropy_nats", "kl_to_final_nats", "js_to_final_nats"):
+        want = frame.groupby("layer")[name].mean().tolist()
+        assert at(table, metric=name)["value"].tolist() == pytest.approx(want, rel=1e-5)
+    want = frame.groupby("layer")["final_rank"].median().tolist()
+    assert at(table, metric="final_rank_median")["value"].tolist() == want
+    gold = frame[frame["gold_rank"] >= 0].groupby("layer")["gold_rank"].median().tolist()
+    assert at(table, metric="gold_rank_median")["value"].tolist() == gold
+    last = table[table["layer"] == 8].set_index("metric")["value"]
+    for name in ("topk_agreement", "early_exit_share", "top1_is_final"):
+        assert last[name] == 1
+    assert last["final_rank_median"] == 0
+    assert at(table, metric="accuracy")["depth"].tolist() == [i / 8 for i in range(9)]
+
+
+def test_counts_in_the_summary(scenes: Made) -> None:
+    # 40 samples, one rejected, one without a usable form; the golds are 6 concepts and the animal.
+    assert metric(scenes, "n_samples")[["value", "n"]].tolist() == [39, 40]
+    assert metric(scenes, "n_rejected")[["value", "n"]].tolist() == [1, 40]
+    assert metric(scenes, "n_without_gold_form")[["value", "n"]].tolist() == [1, 39]
+    concepts = [f"number:{i}" for i in range(4)] + ["color:red", "color:blue"]
+    kept = sum(len(forms) for c in concepts for forms in CONCEPTS[c].values())
+    # Left out: " dog" and " trois".
+    assert metric(scenes, "concept_forms_kept")[["value", "n"]].tolist() == [kept, kept + 2]
+    assert metric(scenes, "concept_forms_left_out")["value"] == 2
+    assert metric(scenes, "accuracy")["n"] == 38
+
+
+def test_last_block_jump(scenes: Made) -> None:
+    frame = at(frame_of(scenes), layer=7).set_index("sample_id")
+    table = at(scenes.tables["convergence"], step=0).set_index("sample_id")
+    assert table["last_block_js"].to_dict() == pytest.approx(frame["js_to_final_nats"].to_dict())
+    change = {key: int(layer == 8) for key, layer in scenes.truth.convergence.items()}
+    assert table["last_block_change"].to_dict() == change
+
+
+def test_intervals_hold_their_value(scenes: Made, facts: Made) -> None:
+    for made in (scenes, facts):
+        for name in ("by_layer", "han_in_topk", "script_mass", "concept_mass", "summary"):
+            table = made.tables[name]
+            assert (table["low"] <= table["value"] + 1e-9).all()
+            assert (table["value"] <= table["high"] + 1e-9).all()
+            assert (table["n"] > 0).all()
+
+
+def test_tokens_are_those_of_the_first_samples(scenes: Made) -> None:
+    tables = compute_run(scenes.shards, scenes.model_folder, MetricOptions(resamples=5, examples=2))
+    table = tables["tokens"]
+    assert sorted(set(table["sample_id"])) == ["scenes-00000", "scenes-00001"]
+    sample = at(table, sample_id="scenes-00001", step=0).set_index("layer")
+    layer = scenes.truth.convergence["scenes-00001"]
+    assert sample.loc[layer, "text"] == scenes.truth.final["scenes-00001"]
+    assert (sample["generated_text"] == scenes.truth.final["scenes-00001"]).all()
+    assert sample.loc[scenes.truth.han_layers[0], "script"] == "Han"
+    generated = read_table(scenes.shards, "samples").set_index("sample_id")["generated_ids"]
+    assert table["step"].max() > 0
+    for row in table.itertuples():
+        assert row.generated_text == VOCABULARY[generated[row.sample_id][row.step]][0]
+    frame = at(frame_of(scenes), sample_id="scenes-00001").set_index("layer")
+    logprob = frame.loc[0, "top_logprob"][0]
+    assert sample.loc[0, "probability"] == pytest.approx(np.exp(logprob), rel=1e-5)
+    assert sample["final_rank"].tolist() == frame["final_rank"].tolist()
+
+
+def test_two_computations_and_any_order_of_shards_give_the_same_bytes(
+    scenes: Made, tmp_path: Path
+) -> None:
+    for name, shards in (("a", scenes.shards), ("b", scenes.shards[::-1])):
+        write_run(tmp_path / name, compute_run(shards, scenes.model_folder, FEW))
+    for table in RUN_TABLES:
+        one, two = (tmp_path / name / f"{table}.parquet" for name in "ab")
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_how_the_run_was_sharded_does_not_matter(tmp_path: Path) -> None:
+    tables = []
+    for n_shards in (1, 3):
+        root = tmp_path / str(n_shards)
+        make_run(root, n_samples=14, n_shards=n_shards)
+        shards = sorted((root / "traces/synthetic-llava/scenes").iterdir())
+        tables.append(compute_run(shards, root / "models/synthetic-llava", FEW))
+    for name, table in tables[0].items():
+        pd.testing.assert_frame_equal(table, tables[1][name])
+
+
+def test_one_sample_has_degenerate_intervals(tmp_path: Path) -> None:
+    make_run(tmp_path, n_samples=1)
+    shards = list((tmp_path / "traces/synthetic-llava/scenes").iterdir())
+    tables = compute_run(shards, tmp_path / "models/synthetic-llava", FEW)
+    for name in ("summary", "by_layer", "script_mass"):
+        assert (tables[name]["low"] == tables[name]["value"]).all()
+        assert (tables[name]["high"] == tables[name]["value"]).all()
+    assert (tables["heads"]["n"] == 1).all()
+
+
+def edited(made: Made, root: Path, edit: Callable[[dict[str, pd.DataFrame]], None]) -> list[Path]:
+    """Copy a run's shards with their tables changed."""
+    from lensbench.trace import read_meta
+
+    folders = []
+    for shard in made.shards:
+        names = ("samples", "trajectory", "heads", "floors")
+        tables = {name: read_table(shard, name) for name in names}
+        for frame in tables.values():
+            for column in frame.columns.intersection(["image", "rejected"]):
+                frame[column] = frame[column].astype(object).where(frame[column].notna(), None)
+        edit(tables)
+        write_shard(root / shard.name, tables, read_meta(shard))
+        folders.append(root / shard.name)
+    return folders
+
+
+def test_all_rejected_is_one_sentence(scenes: Made, tmp_path: Path) -> None:
+    def reject(tables: dict[str, pd.DataFrame]) -> None:
+        tables["samples"]["rejected"] = "its picture can't be read"
+        for name in ("trajectory", "heads", "floors"):
+            tables[name] = tables[name][:0]
+
+    shards = edited(scenes, tmp_path, reject)
+    said = r"m_1 on scenes: none of 40 samples could be read, the first because its picture"
+    with pytest.raises(DataError, match=said):
+        compute_run(shards, scenes.model_folder, FEW)
+
+
+def test_no_samples_at_all_is_one_sentence(scenes: Made, tmp_path: Path) -> None:
+    shards = edited(scenes, tmp_path, lambda t: t.update({k: v[:0] for k, v in t.items()}))
+    with pytest.raises(DataError, match="none of 0 samples could be read"):
+        compute_run(shards, scenes.model_folder, FEW)
+
+
+def test_without_any_usable_gold_there_are_no_gold_rows(facts: Made, tmp_path: Path) -> None:
+    def forget(tables: dict[str, pd.DataFrame]) -> None:
+        tables["trajectory"] = tables["trajectory"].assign(gold_rank=-1, gold_logprob=0.0)
+
+    tables = compute_run(edited(facts, tmp_path, forget), facts.model_folder, FEW)
+    for name in ("accuracy_by_answer", "accuracy_by_language", "concept_mass"):
+        assert tables[name].empty
+        assert list(tables[name].columns) == RUN_TABLES[name]
+    for name in ("summary", "by_layer"):
+        assert not set(tables[name]["metric"]) & {"accuracy", "gold_rank_median"}
+    assert tables["convergence"]["correct_final"].isna().all()
+
+
+def test_a_missing_shard_is_named(scenes: Made) -> None:
+    with pytest.raises(TraceError, match=r"2 shards, but 1 were given \(missing: \[1\]\)"):
+        compute_run(scenes.shards[:1], scenes.model_folder, FEW)
+
+
+def test_a_sample_in_two_shards_is_named(scenes: Made, tmp_path: Path) -> None:
+    shutil.copytree(scenes.shards[0], tmp_path / "0")
+    shutil.copytree(scenes.shards[0], tmp_path / "1")
+    for name in ("samples", "trajectory", "heads", "floors"):
+        path = tmp_path / "1" / f"{name}.parquet"
+        table = pq.read_table(path)
+        meta = {
+            key: value.replace(b'"shard": 0', b'"shard": 1')
+            for key, value in table.schema.metadata.items()
+        }
+        pq.write_table(table.replace_schema_metadata(meta), path)
+    with pytest.raises(TraceError, match="scenes-00000 is in two shards"):
+        compute_run([tmp_path / "0", tmp_path / "1"], scenes.model_folder, FEW)
+
+
+def test_a_token_that_the_vocabulary_lacks_is_named(scenes: Made, tmp_path: Path) -> None:
+    def stray(tables: dict[str, pd.DataFrame]) -> None:
+        frame = tables["trajectory"]
+        ids = frame["top_id"].map(lambda row: np.append(row[:-1], 999))
+        tables["trajectory"] = frame.assign(top_id=ids)
+
+    # k = 10, so the stray last one is only met where all of the top k are looked at: no label is
+    # ever needed for it. As top-1 of a middle layer it is.
+    def stray_first(tables: dict[str, pd.DataFrame]) -> None:
+        frame = tables["trajectory"]
+        ids = [
+            np.append(999, row[1:]) if layer == 1 else row
+            for row, layer in zip(frame["top_id"], frame["layer"], strict=True)
+        ]
+        tables["trajectory"] = frame.assign(top_id=ids)
+
+    with pytest.raises(TraceError, match="lacks token id 999"):
+        compute_run(edited(scenes, tmp_path / "1", stray_first), scenes.model_folder, FEW)
+    compute_run(edited(scenes, tmp_path / "2", stray), scenes.model_folder, FEW)
+
+
+def test_floors_of_shards_weigh_as_their_samples(scenes: Made, tmp_path: Path) -> None:
+    number = iter([1.0, 0.0])
+
+    def plant(tables: dict[str, pd.DataFrame]) -> None:
+        latin = next(number)
+        mass = np.zeros((9, len(SCRIPTS)))
+        mass[:, 0], mass[:, 1] = latin, 1 - latin
+        tables["floors"]["script_mass"] = list(mass)
+
+    tables = compute_run(edited(scenes, tmp_path, plant), scenes.model_folder, FEW)
+    # Shard 0 has 20 samples read, shard 1 has 19.
+    got = at(tables["script_mass"], script="Latin")["floor_random"]
+    assert got.tolist() == pytest.approx([20 / 39] * 9)
+
+
+def test_synthetic_vocabulary_agrees_with_the_scripts_module() -> None:
+    from lensbench.scripts import script_of
+
+    for text, script in VOCABULARY:
+        if script not in ("Fragment", "Special"):
+            assert script_of(text) == script, text
+    assert len(TOKEN_ID) == len(VOCABULARY)
+
+
+def test_labels_are_those_of_the_code() -> None:
+    from lensbench import lexicon, scripts
+
+    assert scripts.SCRIPTS == SCRIPTS
+    assert lexicon.LANGUAGES == LANGUAGES
+
+
+def test_no_torch() -> None:
+    code = (
+        "import sys, pkgutil, importlib, lensbench.trace, lensbench.metrics as m\n"
+        "for info in pkgutil.iter_modules(m.__path__): "
+        "importlib.import_module('lensbench.metrics.' + info.name)\n"
+        "print(sorted(n for n in sys.modules if n.split('.')[0] in ('torch', 'transformers')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,146 @@
+"""The gate: every family passes it, what is broken is refused with the sentence that says so."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.planted import image_model, text_model
+from torch import nn
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+from lensbench.errors import GateError, ModelError
+from lensbench.lens.attention import WRAPPED
+from lensbench.models.anatomy import find_anatomy
+from lensbench.models.gate import Check, GateReport, run_gate
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "gemma2", "gpt2"])
+def test_text_families_pass(family):
+    report = run_gate(text_model(family)).require()
+    values = {check.name: check.value for check in report.checks}
+    assert values["hooks_change_nothing"] == 0
+    assert values["attention_is_eager"] < 1e-5
+
+
+@pytest.mark.parametrize("family", ["llava", "onevision", "qwen2vl"])
+def test_image_families_pass(family):
+    report = run_gate(image_model(family)).require()
+    assert {check.name: check.value for check in report.checks}["image_positions"] == 0
+
+
+def test_bfloat16_passes_with_its_own_limits():
+    loaded = text_model("llama")
+    loaded.model.bfloat16()
+    report = run_gate(replace(loaded, dtype="bfloat16")).require()
+    assert {check.name: check.limit for check in report.checks}["readout_logprob"] == 5e-2
+
+
+def failing(loaded):
+    return [check.name for check in run_gate(loaded).checks if not check.passed]
+
+
+def test_untied_embeddings_are_refused():
+    loaded = text_model("llama")
+    head = loaded.model.lm_head
+    head.weight = nn.Parameter(head.weight + 0.5)
+    with pytest.raises(GateError, match=r'check "tied_embeddings": .* is 0\.5, at most 0 is'):
+        run_gate(loaded).require()
+
+
+def test_a_second_final_norm_in_the_lens_is_refused_by_how_much():
+    loaded = text_model("llama")
+    norm = loaded.anatomy.final_norm
+    with torch.no_grad():
+        norm.weight.mul_(torch.linspace(0.5, 2.0, norm.weight.numel()))
+    twice = replace(loaded, anatomy=replace(loaded.anatomy, tail=(norm, norm)))
+    with pytest.raises(GateError, match=r'refused by the gate, check "readout_.*is \d.*allowed'):
+        run_gate(twice).require()
+
+
+def test_a_lens_that_is_one_layer_off_is_refused():
+    loaded = text_model("llama")
+    blocks = loaded.anatomy.blocks
+    early = replace(loaded.anatomy, blocks=blocks[:-1], n_layers=len(blocks) - 1)
+    assert "readout_logprob" in failing(replace(loaded, anatomy=early))
+
+
+def test_weights_that_no_file_had_are_refused():
+    loaded = replace(text_model("llama"), missing=("lm_head.weight",))
+    with pytest.raises(GateError, match="weights no file had is 1, at most 0"):
+        run_gate(loaded).require()
+
+
+def test_attention_without_a_mask_is_refused(monkeypatch):
+    # What happens to a name that is not registered for masks: padding is attended to.
+    loaded = text_model("llama")
+    monkeypatch.delitem(ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, WRAPPED["sdpa"])
+    assert {"hooks_change_nothing", "padding_changes_nothing"} <= set(failing(loaded))
+
+
+def test_a_hook_that_changes_the_model_is_refused():
+    loaded = text_model("llama")
+    block = loaded.anatomy.blocks[1]
+    calls = []
+
+    def nudge(module, args, output):
+        calls.append(1)
+        return output * (1.0 if len(calls) <= 2 else 1.001)
+
+    handle = block.register_forward_hook(nudge)
+    names = failing(loaded)
+    handle.remove()
+    assert "hooks_change_nothing" in names
+
+
+def test_image_positions_that_are_not_features_are_refused():
+    loaded = image_model("llava")
+    wrong = replace(loaded, anatomy=replace(loaded.anatomy, image_token_id=None))
+    assert "image_positions" in failing(wrong)
+
+
+def test_report_says_what_it_is_in_json_even_where_a_value_is_no_number():
+    report = GateReport("m", (Check("a", float("inf"), 1.0, False, "x"),))
+    tree = json.loads(report.to_json())
+    assert tree["passed"] is False
+    assert tree["checks"][0]["value"] is None
+
+
+@pytest.mark.parametrize("change", ["before the head", "after the head", "between blocks"])
+def test_anatomy_refuses_what_it_cannot_repeat(change):
+    model = text_model("llama").model
+    if change == "before the head":
+        model.lm_head.register_forward_pre_hook(lambda m, a: (a[0].abs().sqrt(),))
+        match = "between its last block and its output embeddings"
+    elif change == "after the head":
+        model.lm_head.register_forward_hook(lambda m, a, out: out)
+        inner = model.forward
+
+        class Squared(type(model)):
+            def forward(self, *args, **kwargs):
+                output = inner(*args, **kwargs)
+                output.logits = output.logits**2
+                return output
+
+        model.__class__ = Squared
+        match = "neither a factor nor a soft cap"
+    else:
+        inner_block = model.model.layers[1].forward
+
+        def shifted(states, **kwargs):
+            return inner_block(states, **kwargs)
+
+        model.model.layers[1].register_forward_pre_hook(
+            lambda m, a, k: ((a[0] + 1.0, *a[1:]), k), with_kwargs=True
+        )
+        match = "between blocks 1 and 2"
+    with pytest.raises(ModelError, match=match):
+        find_anatomy(model)
+
+
+def test_anatomy_finds_soft_cap_and_factors():
+    assert text_model("gemma2").anatomy.softcap == 5.0
+    assert text_model("llama").anatomy.softcap is None
+    assert text_model("gpt2").anatomy.logit_scale == 1.0

@@ -1,0 +1,155 @@
+"""What token ids say, in byte-level and SentencePiece vocabularies, and the forms of concepts."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from tests.planted import token_id, tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from lensbench.errors import ModelError
+from lensbench.lens.groups import token_groups
+from lensbench.lexicon import Lexicon
+from lensbench.models.vocabulary import forms_table, token_texts, vocabulary_table
+
+
+def sentencepiece():
+    """A vocabulary as Llama 2 has it: ▁ for a space, <0xE4> for bytes."""
+    pieces = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *[f"<0x{byte:02X}>" for byte in range(256)],
+        "▁",
+        "▁three",
+        "t",
+        "h",
+        "r",
+        "e",
+        "三",
+        "▁re",
+        "d",
+        "▁red",
+        "ree",
+    ]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    made = Tokenizer(models.BPE(vocabulary, [("▁re", "d")], unk_token="<unk>", byte_fallback=True))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    made.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+
+
+def test_byte_level_tokens():
+    words = tokenizer("<image>")
+    table = vocabulary_table(words, len(words) + 2).set_index("token_id")
+    assert table.loc[token_id(words, " three"), ["text", "script"]].tolist() == [" three", "Latin"]
+    assert table.loc[token_id(words, "三"), ["text", "script"]].tolist() == ["三", "Han"]
+    assert table.loc[words.convert_tokens_to_ids("<image>"), "script"] == "Special"
+    # The first byte of every Han character of the common block.
+    byte = table[table["text"] == "<0xE4>"].iloc[0]
+    assert (byte["script"], bool(byte["is_fragment"])) == ("Fragment", True)
+    # Logits that no token has.
+    assert table.loc[len(words), ["text", "script"]].tolist() == ["", "Special"]
+    whole = table[~table["is_fragment"] & (table["script"] != "Special")]
+    for index in whole.index:
+        assert words.decode([index]) == whole.loc[index, "text"]
+
+
+def test_sentencepiece_tokens():
+    words = sentencepiece()
+    texts, fragments, specials = token_texts(words, len(words))
+    by_text = {text: index for index, text in enumerate(texts)}
+    assert texts[words.convert_tokens_to_ids("▁three")] == " three"
+    assert texts[words.convert_tokens_to_ids("<0xE4>")] == "<0xE4>"
+    assert fragments[words.convert_tokens_to_ids("<0xE4>")]
+    # A byte that is a whole character is one.
+    newline = words.convert_tokens_to_ids("<0x0A>")
+    assert (texts[newline], fragments[newline]) == ("\n", False)
+    assert specials[:3] == [True] * 3
+    assert not specials[by_text["三"]]
+
+
+LEXICON = Lexicon(
+    {
+        "number:3": {"digit": ("3",), "en": ("three",), "zh": ("三",)},
+        "number:33": {"zh": ("三三",)},
+        "color:red": {"en": ("red",), "fr": ("rouge",)},
+        "color:green": {"en": ("green",)},
+        "word:goat": {"en": ("goat",)},
+        "word:golf": {"en": ("golf",)},
+    }
+)
+
+
+def forms_of(words, lexicon=LEXICON):
+    vocabulary = vocabulary_table(words, len(words))
+    return vocabulary, forms_table(words, vocabulary, lexicon)
+
+
+def one(forms, concept, form):
+    return forms[(forms["concept"] == concept) & (forms["form"] == form)].iloc[0]
+
+
+def test_a_whole_token_belongs_to_its_concept_and_longer_forms_that_start_with_it_do_not():
+    words = tokenizer()
+    _, forms = forms_of(words)
+    three = one(forms, "number:3", "三")
+    assert (three["token_text"], three["n_tokens"], three["kept"]) == ("三", 1, True)
+    longer = one(forms, "number:33", "三三")
+    assert (longer["token_id"], longer["n_tokens"]) == (three["token_id"], 2)
+    assert (longer["kept"], longer["reason"]) == (False, "shared with number:3")
+
+
+def test_a_first_token_that_two_concepts_share_stands_for_neither():
+    words = tokenizer()
+    _, forms = forms_of(words)
+    # Neither is a token, and both start with "g".
+    goat, golf = one(forms, "word:goat", "goat"), one(forms, "word:golf", "golf")
+    assert goat["token_text"] == golf["token_text"] == "g"
+    assert (goat["reason"], golf["reason"]) == ("shared with word:golf", "shared with word:goat")
+    assert one(forms, "color:green", " green")["kept"]
+
+
+def test_fragments_and_blanks_are_left_out_with_the_reason():
+    words = tokenizer()
+    _, forms = forms_of(words, Lexicon({"word:sea": {"ja": ("海",)}}))
+    assert one(forms, "word:sea", "海")["reason"] == "fragment"
+    assert one(forms, "word:sea", " 海")["reason"] in ("blank", "fragment")
+
+
+def test_sentencepiece_s_own_space_is_no_part_of_a_form():
+    words = sentencepiece()
+    _, forms = forms_of(words, Lexicon({"number:3": {"en": ("three",), "zh": ("三",)}}))
+    assert one(forms, "number:3", "三")["token_text"] == "三"
+    assert one(forms, "number:3", " three")["token_text"] == " three"
+
+
+def test_groups_count_a_token_once_for_its_first_language():
+    vocabulary = pd.DataFrame({"token_id": [0, 1, 2], "script": ["Latin", "Han", "Latin"]})
+    forms = pd.DataFrame(
+        [
+            ("a:b", "fr", 0, True),
+            ("a:b", "en", 0, True),
+            ("a:b", "zh", 1, True),
+            ("a:b", "de", 2, False),
+            ("a:c", "de", 2, True),
+        ],
+        columns=["concept", "language", "token_id", "kept"],
+    )
+    groups = token_groups(vocabulary, forms, ("Latin", "Han"), ("en", "zh", "fr", "de"), 3)
+    assert groups.scripts.tolist() == [[1, 0], [0, 1], [1, 0]]
+    ids, languages = groups.of(["a:b", "a:c", "a:d"])
+    assert ids.tolist() == [[0, 1], [2, -1], [-1, -1]]
+    assert languages.tolist() == [[0, 1], [3, -1], [-1, -1]]
+    with pytest.raises(ModelError, match="3 tokens for 4 logits"):
+        token_groups(vocabulary, forms, ("Latin", "Han"), ("en", "zh", "fr", "de"), 4)

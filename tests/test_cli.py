@@ -1,0 +1,108 @@
+"""The command line: thin, quick to start, and one sentence for bad input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lensbench import cli
+from lensbench.datasets.manifest import read_manifest
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture()
+def lensbench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Return the command, run in this process with an empty folder as its place."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["lensbench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return Done(int(ended.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dataset", "nope", "--out", "x"], "No dataset is called nope: there are scenes,"),
+        (["dataset", "facts", "--out", "x", "--options", "{"], "--options is no valid JSON"),
+        (["dataset", "facts", "--out", "x", "--options", "3"], "--options must be a JSON object"),
+        (["dataset", "facts", "--out", "x", "--options", '{"m": 1}'], "The dataset facts takes no setting m"),
+        (["fetch-model", "gpt9", "--out", "x"], "gpt9 can't be fetched here"),
+        (["figure", "nope", "--metrics", ".", "--out", "x"], "There is no figure 'nope'"),
+        (
+            ["figure", "accuracy_by_layer", "--metrics", ".", "--out", "x"],
+            "by_layer.csv is missing",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, lensbench: Callable[..., Done], arguments: list[str], words: str
+) -> None:
+    done = lensbench(*arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("lensbench: ")
+    assert words in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dataset_command_writes_what_was_asked_for(
+    tmp_path: Path, lensbench: Callable[..., Done]
+) -> None:
+    done = lensbench("dataset", "facts", "--out", "facts", "--options", '{"n": 7, "seed": 1}')
+    assert done.returncode == 0, done.stderr
+    assert len(read_manifest(tmp_path / "facts")) == 7
+
+
+def test_help_needs_neither_torch_nor_matplotlib() -> None:
+    code = (
+        "import sys, lensbench.cli; "
+        "print(sorted({'torch', 'transformers', 'matplotlib', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_metrics_and_figures_never_load_torch() -> None:
+    code = (
+        "import sys, lensbench.metrics.run, lensbench.metrics.collect, lensbench.figures, "
+        "lensbench.datasets, lensbench.workflow; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_last_lines_tell_what_is_there_and_what_is_missing(
+    tmp_path: Path, lensbench: Callable[..., Done]
+) -> None:
+    run = tmp_path / "results/metrics/a-model/facts"
+    run.mkdir(parents=True)
+    (run / "summary.parquet").touch()
+    (tmp_path / "results/metrics/summary.csv").touch()
+    told = lensbench("made").stdout
+    assert "from 1 models (a-model) in 1 runs" in told
+    assert "results/metrics/" in told
+    assert "Missing: results/paper/lensbench.pdf" in told
+    assert told.splitlines()[-1].split()[0] in {"sudo", "conda"}
+    (tmp_path / "results/paper").mkdir()
+    (tmp_path / "results/paper/lensbench.pdf").touch()
+    assert "Missing" not in lensbench("made").stdout

@@ -1,0 +1,258 @@
+"""From a manifest and a model to a shard on disk: planted truth, rejected samples, same bytes."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from tests.planted import image_model, looking_model, text_model, token_id, written_model
+
+from lensbench.datasets.manifest import write_manifest
+from lensbench.errors import DataError, GateError, LensbenchError, TraceError
+from lensbench.extract import ExtractOptions, extract_shard, inspect_model
+from lensbench.lexicon import LANGUAGES
+from lensbench.scripts import SCRIPTS
+from lensbench.trace import read_meta, read_table, stack
+
+OPTIONS = ExtractOptions(batch_size=2, max_new_tokens=2, top_k=3, floor_directions=4)
+
+
+def manifest(folder, prompts, gold="number:3", images=None, style="completion"):
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {
+            "sample_id": f"s-{index}",
+            "kind": "text" if images is None else "image",
+            "image": None if images is None else images[index],
+            "prompt": prompt,
+            "style": style,
+            "gold": gold,
+            "language": "en",
+            "family": "count",
+            "objects": "[]",
+            "source": "test",
+        }
+        for index, prompt in enumerate(prompts)
+    ]
+    write_manifest(folder, pd.DataFrame(rows))
+    return folder
+
+
+@pytest.fixture
+def extracted(tmp_path):
+    """Return a function that inspects a model and extracts all of a manifest as one shard."""
+
+    def run(loaded, data, options=OPTIONS, shard=0, n_shards=1, name="shard"):
+        model = tmp_path / "model"
+        if not (model / "model.json").exists():
+            inspect_model(loaded, model)
+        out = tmp_path / f"{name}-{shard}"
+        extract_shard(loaded, data, shard, n_shards, options, out, model)
+        return out
+
+    return run
+
+
+def test_planted_layers_are_in_the_trace(tmp_path, extracted):
+    # 三 at layers 2 to 3, " three" from layer 4 on, over the last token of the prompt.
+    loaded = written_model({2: {"三": 3.0}, 4: {"三": -3.0, " three": 4.0}}, n_layers=5)
+    data = manifest(tmp_path / "data", ["How many stars are there ?", "Why ?", "How many sky ?"])
+    out = extracted(loaded, data)
+    rows = read_table(out, "trajectory", step=0)
+    assert len(rows) == 3 * 6
+    han, three = (token_id(loaded.tokenizer, text) for text in ("三", " three"))
+    last = token_id(loaded.tokenizer, " ?")
+    for _, sample in rows.groupby("sample_id"):
+        top = stack(sample, "top_id")[:, 0].tolist()
+        assert top == [last, last, han, han, three, three]
+        assert sample["final_id"].tolist() == [three] * 6
+        # From layer 2 on a form of the gold answer is on top, in one language or the other.
+        assert sample["gold_rank"].tolist()[2:] == [0] * 4
+        mass = stack(sample, "concept_mass")
+        zh, en = LANGUAGES.index("zh"), LANGUAGES.index("en")
+        np.testing.assert_allclose(mass[2:4, zh], 1, atol=1e-3)
+        np.testing.assert_allclose(mass[4:, en], 1, atol=1e-3)
+        scripts = stack(sample, "script_mass")
+        np.testing.assert_allclose(scripts[2:4, SCRIPTS.index("Han")], 1, atol=1e-3)
+        np.testing.assert_allclose(scripts[4:, SCRIPTS.index("Latin")], 1, atol=1e-3)
+    samples = read_table(out, "samples")
+    assert samples["generated"].tolist() == [" three three"] * 3
+    # A first word without a space before it takes two tokens, every other one its own.
+    assert samples["n_tokens"].tolist() == [7, 3, 5]
+    assert samples["prompt"].tolist()[1] == "Why ?"
+
+
+def test_numbers_of_a_trace_are_those_of_the_model_itself(tmp_path, extracted):
+    # Against a plain forward pass with output_hidden_states and transformers' own norm and head.
+    import torch
+
+    loaded = text_model("llama", seed=4)
+    data = manifest(tmp_path / "data", ["How many stars ?", "Why is the sky blue"], gold="number:2")
+    rows = read_table(extracted(loaded, data), "trajectory", step=0)
+    for index, prompt in enumerate(["How many stars ?", "Why is the sky blue"]):
+        ids = loaded.tokenizer(prompt, return_tensors="pt")
+        with torch.no_grad():
+            output = loaded.model(**ids, output_hidden_states=True)
+            states = [state[0, -1] for state in output.hidden_states]
+            normed = [loaded.model.model.norm(state) for state in states[:-1]]
+            # transformers' last hidden state has the norm already.
+            logits = torch.stack([loaded.model.lm_head(state) for state in [*normed, states[-1]]])
+        assert torch.allclose(logits[-1], output.logits[0, -1], atol=1e-5)
+        logp = logits.double().log_softmax(-1)
+        own = rows[rows["sample_id"] == f"s-{index}"]
+        top = stack(own, "top_id")
+        np.testing.assert_array_equal(top[:, 0], logits.argmax(-1))
+        np.testing.assert_allclose(own["entropy_nats"], -(logp.exp() * logp).sum(-1), atol=1e-4)
+        kl = (logp[-1].exp() * (logp[-1] - logp)).sum(-1)
+        np.testing.assert_allclose(own["kl_to_final_nats"], kl, atol=1e-4)
+
+
+def test_floors_have_the_mean_norm_of_each_layer(tmp_path, extracted):
+    loaded = written_model({2: {" three": 3.0}}, n_layers=2)
+    out = extracted(loaded, manifest(tmp_path / "data", ["Why ?"]))
+    floors = read_table(out, "floors")
+    np.testing.assert_allclose(floors["norm"], [1, 1, math.sqrt(10)], rtol=1e-6)
+    assert floors["n_directions"].tolist() == [4] * 3
+    np.testing.assert_allclose(stack(floors, "script_mass").sum(1), 1, atol=1e-5)
+    # The final norm takes a state's length away, so every layer's floor is that of the directions.
+    np.testing.assert_allclose(*stack(floors, "script_mass")[:2], atol=1e-4)
+
+
+def test_raw_lens_leaves_the_last_layer_the_model_s_own(tmp_path, extracted):
+    loaded = written_model({2: {" three": 3.0}}, n_layers=3)
+    data = manifest(tmp_path / "data", ["Why ?"])
+    raw = ExtractOptions(batch_size=2, max_new_tokens=1, top_k=3, floor_directions=4, lens="raw")
+    rows = read_table(extracted(loaded, data, raw, name="raw"), "trajectory")
+    # One-hot states read by 10·identity: p = e^10 ÷ (e^10 + V - 1) at layer 0 without a norm.
+    size = loaded.anatomy.vocab_size
+    wanted = 10 - math.log(math.exp(10) + size - 1)
+    assert stack(rows, "top_logprob")[0, 0] == pytest.approx(wanted, rel=1e-4)
+    assert stack(rows, "top_logprob")[3, 0] == pytest.approx(0, abs=1e-6)
+
+
+def test_head_that_looks_at_the_picture_is_in_the_trace(tmp_path, extracted):
+    loaded = looking_model(layer=2, head=1)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (32, 32), "red").save(folder / name)
+    data = manifest(folder, ["How many ?", "Why"], images=["a.png", "b.png"], style="chat")
+    out = extracted(loaded, data)
+    heads = read_table(out, "heads", step=0)
+    looking = heads[heads["image_mass"] > 0.99][["layer", "head"]].drop_duplicates()
+    assert looking.to_numpy().tolist() == [[2, 1]]
+    samples = read_table(out, "samples")
+    assert samples["n_image_tokens"].tolist() == [16, 16]
+    assert samples[["grid_h", "grid_w"]].to_numpy().tolist() == [[4, 4]] * 2
+
+
+def test_pictures_that_can_not_be_read_are_rows_with_their_reason(tmp_path, extracted):
+    loaded = image_model("llava")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    Image.new("RGB", (32, 32), "red").save(folder / "good.png")
+    (folder / "torn.png").write_bytes((folder / "good.png").read_bytes()[:60])
+    (folder / "text.png").write_text("no picture")
+    images = ["good.png", "torn.png", "missing.png", "text.png", "good.png"]
+    prompts = ["How many ?"] * 4 + ["<image> <image>"]
+    out = extracted(loaded, manifest(folder, prompts, images=images, style="chat"))
+    samples = read_table(out, "samples").set_index("sample_id")
+    assert samples["rejected"].isna().tolist() == [True, False, False, False, False]
+    assert samples.loc["s-2", "rejected"] == "The picture missing.png is missing."
+    assert "torn.png can't be read" in samples.loc["s-1", "rejected"]
+    assert "text.png can't be read" in samples.loc["s-3", "rejected"]
+    assert "<image>" in samples.loc["s-4", "rejected"]
+    assert set(read_table(out, "trajectory")["sample_id"]) == {"s-0"}
+
+
+def test_a_shard_of_nothing_but_rejected_samples_is_written(tmp_path, extracted):
+    folder = tmp_path / "data"
+    data = manifest(folder, ["How many ?"], images=["missing.png"], style="chat")
+    out = extracted(image_model("llava"), data)
+    assert len(read_table(out, "samples")) == 1
+    assert read_table(out, "trajectory").empty
+
+
+def test_two_runs_give_the_same_bytes(tmp_path, extracted):
+    loaded = text_model("llama")
+    data = manifest(tmp_path / "data", ["How many stars ?", "Why", "red blue green"], style="chat")
+    left, right = (extracted(loaded, data, name=name) for name in ("left", "right"))
+    names = sorted(path.name for path in left.iterdir())
+    assert names == [
+        "floors.parquet",
+        "heads.parquet",
+        "provenance.json",
+        "samples.parquet",
+        "trajectory.parquet",
+    ]
+    for name in names:
+        assert (left / name).read_bytes() == (right / name).read_bytes(), name
+
+
+def test_shards_are_contiguous_and_together_the_whole(tmp_path, extracted):
+    loaded = text_model("llama")
+    data = manifest(tmp_path / "data", [f"How many stars {n} ?" for n in range(5)])
+    whole = extracted(loaded, data)
+    parts = [extracted(loaded, data, shard=shard, n_shards=2, name="part") for shard in (0, 1)]
+    ids = [read_table(part, "samples")["sample_id"].tolist() for part in parts]
+    assert ids[0] + ids[1] == [f"s-{n}" for n in range(5)]
+    left, right = read_table(whole, "trajectory"), read_table(parts, "trajectory")
+    np.testing.assert_array_equal(stack(left, "top_id"), stack(right, "top_id"))
+    np.testing.assert_allclose(left["entropy_nats"], right["entropy_nats"], atol=1e-4)
+
+
+def test_unknown_gold_concept_keeps_its_sample(tmp_path, extracted):
+    data = manifest(tmp_path / "data", ["Why ?"], gold="spell:abracadabra")
+    rows = read_table(extracted(text_model("llama"), data), "trajectory")
+    assert set(rows["gold_rank"]) == {-1}
+    assert set(rows["gold_logprob"]) == {0.0}
+    assert not stack(rows, "concept_mass").any()
+
+
+def test_what_is_noted_of_a_model(tmp_path, extracted):
+    loaded = text_model("llama")
+    out = extracted(loaded, manifest(tmp_path / "data", ["Why ?"]))
+    model = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert model["architecture"] == "LlamaForCausalLM"
+    assert (model["n_layers"], model["n_heads"], model["dtype"]) == (3, 4, "float32")
+    gate = json.loads((tmp_path / "model" / "gate.json").read_text())
+    assert gate["passed"] is True
+    provenance = json.loads((out / "provenance.json").read_text())
+    assert provenance["options"]["seed"] == 0
+    assert provenance["n_samples"] == 1
+    assert set(provenance["packages"]) >= {"torch", "transformers"}
+    meta = read_meta(out)
+    assert (meta.dataset, meta.k, meta.n_layers, meta.n_heads) == ("data", 3, 3, 4)
+
+
+def test_a_model_that_fails_the_gate_leaves_its_report_and_nothing_else(tmp_path):
+    from dataclasses import replace
+
+    loaded = replace(text_model("llama"), missing=("lm_head.weight",))
+    with pytest.raises(GateError):
+        inspect_model(loaded, tmp_path / "model")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["gate.json"]
+
+
+def test_bad_input_is_met_with_a_sentence(tmp_path, extracted):
+    loaded = text_model("llama")
+    data = manifest(tmp_path / "data", ["Why ?"])
+    with pytest.raises(LensbenchError, match="Shard 3 of 2 does not exist"):
+        extracted(loaded, data, shard=3, n_shards=2)
+    with pytest.raises(LensbenchError, match=r'extraction\.lens is "logit": use'):
+        ExtractOptions(lens="logit")
+    with pytest.raises(LensbenchError, match=r"extraction\.batch_size is 0: use 1 or more"):
+        ExtractOptions(batch_size=0)
+    pictures = manifest(tmp_path / "pictures", ["Why ?"], images=["a.png"])
+    with pytest.raises(DataError, match="takes no picture"):
+        extracted(loaded, pictures)
+    with pytest.raises(TraceError, match=r"nowhere.*\.parquet is missing"):
+        extract_shard(loaded, data, 0, 1, OPTIONS, tmp_path / "out", tmp_path / "nowhere")
+    assert not (tmp_path / "out").exists()
+    inspect_model(text_model("gpt2"), tmp_path / "other")
+    with pytest.raises(LensbenchError, match="other was written for gpt2, not llama: run inspect"):
+        extract_shard(loaded, data, 0, 1, OPTIONS, tmp_path / "out", tmp_path / "other")

@@ -1,0 +1,315 @@
+"""The workflow: its plan, its mistakes told in one sentence, and a model added by one file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from conftest import Snakemake
+from matplotlib.text import Text
+
+from lensbench import workflow
+from lensbench.config import ROOT
+from lensbench.errors import ConfigError
+from lensbench.figures import FIGURES, RUN_FIGURES
+from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
+from lensbench.tables import TABLES
+
+FIFTH = """\
+use rule extract as extract_tiny_fifth with:
+    wildcard_constraints:
+        model="tiny-fifth",
+    params:
+        source="folder:{folder}",
+        revision="local",
+        task="text",
+    resources:
+        mem_mb=500,
+"""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One output of the plan: the rule that makes it, and from what."""
+
+    output: str
+    rule: str
+    inputs: tuple[str, ...]
+
+
+def plan(snakemake: Snakemake, *arguments: str) -> list[Planned]:
+    """Return every output of the default target, by snakemake's detailed summary."""
+    done = snakemake("--detailed-summary", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout), delimiter="\t"))
+    return [
+        Planned(row["output_file"], row["rule"], tuple(row["input-file(s)"].split(",")))
+        for row in rows
+    ]
+
+
+def test_default_plan_has_every_output_and_no_training_or_hub(snakemake: Snakemake) -> None:
+    jobs = plan(snakemake)
+    outputs = {job.output for job in jobs}
+    for name in FIGURES:
+        assert {f"results/figures/{name}.pdf", f"results/figures/{name}.png"} <= outputs
+    for name in TABLES:
+        assert {f"results/tables/{name}.csv", f"results/tables/{name}.tex"} <= outputs
+    for name in RUN_FIGURES:
+        assert f"results/figures/smollm2-135m/facts/{name}.png" in outputs
+    assert "results/paper/numbers.tex" in outputs
+    rules = {job.rule for job in jobs}
+    assert not [rule for rule in rules if rule.startswith("train_")]
+    assert "extract_gpt2" not in rules
+    assert "results/traces/smollm2-135m/facts/1/heads.parquet" in outputs
+
+
+def test_paper_plan_has_the_published_models(snakemake: Snakemake) -> None:
+    outputs = {job.output for job in plan(snakemake, "--configfile", "config/paper.yaml")}
+    assert "results/traces/gpt2/facts/3/samples.parquet" in outputs
+    for model in ("qwen2-vl-2b", "llava-onevision-0.5b", "llava-1.5-7b"):
+        assert f"results/traces/{model}/scenes/3/samples.parquet" in outputs
+        assert f"results/metrics/{model}/flowers/summary.parquet" in outputs
+
+
+def test_published_models_name_a_commit_and_what_they_need() -> None:
+    for path in sorted((ROOT / "workflow/rules/models").glob("*.smk")):
+        text = path.read_text(encoding="utf-8")
+        assert re.search(r"mem_mb=\d+,\n        runtime=\d+,", text), path.name
+        if 'source="hub:' in text:
+            assert re.search(r'revision="[0-9a-f]{40}"', text), path.name
+            assert "gpu=1," in text, path.name
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("sed=1", "lensbench: Unknown key sed in the command line (--config): did you mean seed?"),
+        ("seed=x", "lensbench: seed in the command line (--config) is \"x\": "
+                   "it must be a whole number ≥ 0."),
+        ("models=['bert']", "lensbench: models in the configuration names bert, "
+                            "which is not known: the models are gpt2,"),
+        ("models=['gpt2']", "lensbench: models in the configuration names gpt2, which comes from "
+                            "a model hub: set hub to true to fetch it."),
+    ],
+)  # fmt: skip
+def test_mistake_in_the_configuration_is_one_sentence(
+    tree: Path, snakemake: Snakemake, setting: str, sentence: str
+) -> None:
+    done = snakemake("-n", "--config", setting)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    told = [line for line in done.stderr.splitlines() if "lensbench: " in line]
+    assert len(told) == 1
+    assert sentence in told[0]
+    assert not (tree / "results").exists()
+
+
+def test_nothing_to_run_is_said(snakemake: Snakemake) -> None:
+    done = snakemake("-n", "--config", "models=['smollm2-135m']", 'datasets={"facts": {"n": 0}}')
+    assert done.returncode == 1
+    assert "lensbench: Nothing to run" in done.stderr
+
+
+def test_model_without_its_rule_is_said(tree: Path, snakemake: Snakemake) -> None:
+    (tree / "workflow/rules/models/other.smk").write_text("X = 1\n", encoding="utf-8")
+    done = snakemake("-n")
+    assert done.returncode == 1
+    assert "other.smk must hold the rule extract_other" in done.stderr
+
+
+def test_lint_has_nothing_to_say() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Congratulations" in done.stdout + done.stderr
+
+
+def test_snakefiles_are_formatted() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("snakefmt"), "--check", "Snakefile", "workflow"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_changed_setting_reruns_only_what_depends_on_it(tree: Path) -> None:
+    """The options of a job hold its own settings, no others."""
+    text = {path.name: path.read_text() for path in (tree / "workflow/rules").glob("*.smk")}
+    assert 'config["metrics"]' not in text["extract.smk"]
+    assert 'config["extraction"]' not in text["figures.smk"]
+    for name in ("datasets", "models", "extract", "metrics", "figures", "tables", "paper"):
+        assert "code=code_version(" in text[f"{name}.smk"], name
+
+
+def test_code_version_follows_the_stage_s_own_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "metrics/a.py").write_text("1\n")
+    monkeypatch.setattr(workflow, "PACKAGE", tmp_path)
+
+    def versions() -> tuple[str, str]:
+        workflow.code_version.cache_clear()
+        return workflow.code_version("metrics"), workflow.code_version("show")
+
+    before = versions()
+    assert versions() == before
+    (tmp_path / "metrics/a.py").write_text("2\n")
+    metrics, show = versions()
+    assert metrics != before[0]
+    assert show == before[1]
+    workflow.code_version.cache_clear()
+
+
+def test_every_room_names_code_that_is_there() -> None:
+    for stage, entries in workflow.ROOMS.items():
+        for entry in entries:
+            assert list(workflow.PACKAGE.glob(entry)), f"{stage}: {entry}"
+
+
+def catalog(tmp_path: Path, **models: tuple[str, str]) -> workflow.Catalog:
+    """Return a catalog of models given as name=(source, task)."""
+    rules = {}
+    for name, (source, task) in models.items():
+        (tmp_path / f"{name}.smk").touch()
+        params = SimpleNamespace(source=source, revision="1", task=task)
+        rules[workflow.rule_name(name)] = SimpleNamespace(params=params)
+    return workflow.Catalog(tmp_path, SimpleNamespace(**rules))
+
+
+def test_selection_of_models(tmp_path: Path) -> None:
+    models = catalog(tmp_path, b=("hub:x/b", "text"), a=("folder:a", "text"))
+    assert models.select([], hub=False) == ["a"]
+    assert models.select([], hub=True) == ["a", "b"]
+    assert models.select(["b"], hub=True) == ["b"]
+    with pytest.raises(ConfigError, match="set hub to true"):
+        models.select(["b"], hub=False)
+
+
+def test_runs_pair_models_with_datasets_they_can_read(tmp_path: Path) -> None:
+    models = catalog(tmp_path, words=("folder:w", "text"), eyes=("folder:e", "image-text"))
+    sizes = {"scenes": {"n": 3}, "fills": {"n": 0}, "flowers": {"n": 1}, "facts": {"n": 2}}
+    runs = models.runs({"datasets": sizes, "models": [], "hub": False})
+    assert [(run.model, run.dataset) for run in runs] == [
+        ("eyes", "scenes"), ("eyes", "flowers"), ("words", "facts"),
+    ]  # fmt: skip
+
+
+def test_unknown_task_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="gives the task 'audio'"):
+        catalog(tmp_path, a=("folder:a", "audio")).task("a")
+
+
+def test_weights_of_a_source_are_inputs(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "config.json").touch()
+    models = catalog(
+        tmp_path, a=(f"folder:{folder}", "text"), b=("gguf:c/d.gguf", "text"), c=("hub:x/y", "text")
+    )
+    found = {name: models.weights(SimpleNamespace(model=name)) for name in "abc"}
+    assert found == {"a": [str(folder / "config.json")], "b": ["c/d.gguf"], "c": []}
+
+
+@pytest.fixture()
+def tiny_folder(tmp_path: Path) -> Path:
+    """Return a folder with a random two-layer text model and its tokenizer, as a hub's would be."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    words = ["<s>", "</s>", "<unk>", *"abcdefghijklmnopqrstuvwxyz0123456789?.,"]
+    words += ["one", "two", "three", "red", "blue", "green", "Paris", "Rome", "红", "三"]
+    tokenizer = Tokenizer(
+        models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>",
+        pad_token="</s>",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=512,
+            bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        )
+    )  # fmt: skip
+    folder = tmp_path / "tiny-model"
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+def test_one_file_adds_a_model_to_the_plan_of_every_table_and_figure(
+    tree: Path, snakemake: Snakemake, tiny_folder: Path
+) -> None:
+    before = {job.output for job in plan(snakemake)}
+    new = tree / "workflow/rules/models/tiny-fifth.smk"
+    new.write_text(FIFTH.format(folder=tiny_folder), encoding="utf-8")
+    jobs = plan(snakemake)
+    added = {job.output for job in jobs} - before
+    assert added
+    assert all("/tiny-fifth/" in output for output in added)
+    by_output = {job.output: job for job in jobs}
+    collected = by_output["results/metrics/summary.csv"].inputs
+    for table in RUN_TABLES:
+        assert f"results/metrics/tiny-fifth/facts/{table}.parquet" in collected
+    tables = {f"results/metrics/{name}.csv" for name in [*RUN_TABLES, *MODEL_TABLES]}
+    shown = [job for job in jobs if job.rule in {"figure", "table"} and "/tiny" not in job.output]
+    assert len({job.output for job in shown}) == 2 * (len(FIGURES) + len(TABLES))
+    for job in shown:
+        assert set(job.inputs) <= tables
+    for name in RUN_FIGURES:
+        assert f"results/figures/tiny-fifth/facts/{name}.pdf" in added
+
+
+def test_one_file_adds_a_model_end_to_end(
+    tree: Path, snakemake: Snakemake, tiny_folder: Path
+) -> None:
+    """Two small models beside each other: both are in every table and figure that has facts."""
+    models = tree / "workflow/rules/models"
+    for name in ("tiny-fifth", "tiny-first"):
+        rule = FIFTH.replace("tiny-fifth", name).replace("tiny_fifth", name.replace("-", "_"))
+        (models / f"{name}.smk").write_text(rule.format(folder=tiny_folder), encoding="utf-8")
+    settings = [
+        "--config", "models=['tiny-fifth','tiny-first']", 'datasets={"facts": {"n": 6}}',
+        'extraction={"max_new_tokens": 2, "floor_directions": 2}', 'metrics={"resamples": 100}',
+    ]  # fmt: skip
+    targets = [f"results/tables/{name}.csv" for name in TABLES]
+    targets += ["results/figures/accuracy_by_layer.pdf", "results/figures/tiny-fifth/facts/tokens.png"]
+    done = snakemake(*targets, *settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in RUN_TABLES:
+        frame = pd.read_csv(tree / f"results/metrics/{name}.csv", keep_default_na=False)
+        expected = set() if name == "stages" else {"tiny-fifth", "tiny-first"}
+        assert set(frame["model"]) == expected, name
+    from lensbench.figures.frames import read_tables
+
+    for name, spec in FIGURES.items():
+        frames = read_tables(tree / "results/metrics", spec.inputs)
+        texts = " ".join(
+            text.get_text() for text in spec.draw({**frames}).findobj(Text)
+        )
+        # Heads are drawn of runs with pictures, which facts have none of.
+        assert ("tiny-fifth" in texts) == (name != "heads"), name
+    again = snakemake(*targets, *settings)
+    assert "Nothing to be done" in again.stdout + again.stderr
+    provenance = json.loads((tree / "results/traces/tiny-fifth/facts/0/provenance.json").read_text())
+    assert provenance["model"]["model"] == "tiny-fifth"
+    log = (tree / "logs/extract/tiny-fifth-facts-0.log").read_text(encoding="utf-8")
+    assert re.search(r"\d+/\d+", log), "the log has no progress"

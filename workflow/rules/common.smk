@@ -1,0 +1,51 @@
+# Loads and validates; nothing else.
+import os
+import sys
+
+from lensbench import config as configuration
+from lensbench.errors import LensbenchError
+from lensbench.figures import FIGURES, RUN_FIGURES
+from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
+from lensbench.paper import PARTS, advice, wants_pdf
+from lensbench.tables import TABLES
+from lensbench.workflow import (
+    Catalog,
+    code_version,
+    options,
+    shown_caption,
+    shown_inputs,
+    shown_title,
+    stem,
+    stop,
+)
+
+try:
+    config = configuration.validate(
+        config, ["config/config.yaml", *workflow.overwrite_configfiles]
+    )
+except LensbenchError as error:
+    stop(error)
+
+# Absolute, since a rule may be inherited by a file of another folder.
+ENVIRONMENT = os.path.join(workflow.basedir, "environment.yml")
+
+catalog = Catalog(workflow.current_basedir.join("models").get_path_or_uri(True), rules)
+
+# One GPU, unless the command line or a profile says how many there are.
+if "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1)
+
+# Jobs run this very Python, whether or not its environment was activated; where snakemake deploys
+# another (--sdm conda), that comes first and finds the package in src.
+os.environ["PATH"] = os.pathsep.join(
+    [os.path.dirname(sys.executable), os.environ["PATH"]]
+)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [os.path.abspath("src"), os.environ.get("PYTHONPATH")])
+)
+
+
+wildcard_constraints:
+    dataset=r"[a-z0-9_]+",
+    model=r"[a-z0-9._-]+",
+    shard=r"\d+",

@@ -1,0 +1,46 @@
+# Models: what must be fetched, and what is known of each before its first sample.
+rule fetch_smollm2_135m:
+    output:
+        "resources/models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf",
+    log:
+        "logs/models/fetch-smollm2-135m.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=500,
+        runtime=30,
+    message:
+        "fetch smollm2-135m"
+    shell:
+        "python -m lensbench fetch-model smollm2-135m --out {output} 2>&1 | tee {log} >&2"
+
+
+rule inspect:
+    input:
+        weights=catalog.weights,
+    output:
+        gate="results/models/{model}/gate.json",
+        model="results/models/{model}/model.json",
+        vocabulary="results/models/{model}/vocabulary.parquet",
+        forms="results/models/{model}/forms.parquet",
+    log:
+        "logs/models/{model}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        gpu=catalog.resource("gpu"),
+        mem_mb=catalog.resource("mem_mb"),
+        runtime=catalog.resource("runtime"),
+    params:
+        source=catalog.source,
+        revision=catalog.revision,
+        options=options(
+            dtype=config["extraction"]["dtype"],
+            device=config["extraction"]["device"],
+        ),
+        code=code_version("model"),
+    message:
+        "gate, vocabulary and forms of {wildcards.model}"
+    shell:
+        "python -m lensbench inspect {wildcards.model} --source {params.source:q} --revision {params.revision:q}"
+        " --options {params.options:q} --out $(dirname {output.gate}) 2>&1 | tee {log} >&2"
