@@ -31,8 +31,8 @@ format: environment ## format Python and snakemake files in place
 	$(BIN)/snakefmt Snakefile workflow
 
 golden: environment ## regenerate the golden outputs that tests compare with
-	$(BIN)/python -m pytest tests/test_golden.py --force-regen --regen-all || true
-	$(BIN)/python -m pytest tests/test_golden.py
+	-$(BIN)/python -m pytest -q -k golden --regen-all
+	$(BIN)/python -m pytest -q -k golden
 
 lock: environment ## write requirements.lock from the present environment
 	$(BIN)/python scripts/lock.py

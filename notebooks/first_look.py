@@ -59,7 +59,9 @@ reached.groupby(["model", "dataset"])[["layer", "depth"]].first()
 # %%
 mass = tables["script_mass"].query("script not in ['Digit', 'Punctuation', 'Special']")
 seen = mass.groupby(["model", "dataset", "script"])["value"].transform("max") >= 0.05
-mass[seen].pivot_table(index=["model", "dataset", "script"], columns="layer", values="value").round(2)
+mass[seen].pivot_table(index=["model", "dataset", "script"], columns="layer", values="value").round(
+    2
+)
 
 # %% [markdown]
 # ## A figure of one's own

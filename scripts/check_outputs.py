@@ -48,7 +48,13 @@ METRICS = [
     "models",
 ]
 TABLES = ["summary", "language", "heads", "accuracy_by_answer", "gates", "models"]
-SHARD = ["samples.parquet", "trajectory.parquet", "heads.parquet", "floors.parquet", "provenance.json"]
+SHARD = [
+    "samples.parquet",
+    "trajectory.parquet",
+    "heads.parquet",
+    "floors.parquet",
+    "provenance.json",
+]
 SHARDS = 2
 # Scripts whose glyphs must be in the PDF's fonts are drawn as figures; its own text needs these.
 MIN_PAGES = 6
@@ -57,7 +63,9 @@ MIN_PAGES = 6
 def promised() -> list[str]:
     """Return the paths, relative to the clone, of every promised file."""
     runs = [(model, dataset) for model, kind in MODELS.items() for dataset in DATASETS[kind]]
-    files = [f"results/datasets/{name}/manifest.parquet" for names in DATASETS.values() for name in names]
+    files = [
+        f"results/datasets/{name}/manifest.parquet" for names in DATASETS.values() for name in names
+    ]
     files.append("results/datasets/scenes/records.json")
     for model in MODELS:
         files += [
@@ -84,7 +92,11 @@ def promised() -> list[str]:
 
 def missing(root: Path) -> list[str]:
     """Return the promised files that are absent or empty."""
-    return [name for name in promised() if not (root / name).is_file() or not (root / name).stat().st_size]
+    return [
+        name
+        for name in promised()
+        if not (root / name).is_file() or not (root / name).stat().st_size
+    ]
 
 
 def unrun(root: Path) -> list[str]:
@@ -100,7 +112,7 @@ def unrun(root: Path) -> list[str]:
 
 
 def pdf_faults(root: Path) -> list[str]:
-    """Return what is wrong with the PDF: too few pages, fonts not embedded, question marks for references."""
+    """Return what is wrong with the PDF: its pages, its fonts, marks of what was not found."""
     path = root / "results/paper/lensbench.pdf"
     for tool in ("pdfinfo", "pdffonts", "pdftotext"):
         if shutil.which(tool) is None:
@@ -116,8 +128,14 @@ def pdf_faults(root: Path) -> list[str]:
             faults.append(f"a font of the PDF is not embedded: {line.split()[0]}")
     if "NotoSans" not in fonts.replace(" ", ""):
         faults.append("the PDF has no Noto font, so that its tokens can't be printed")
-    text = subprocess.run(["pdftotext", path, "-"], capture_output=True, text=True, check=True).stdout
-    faults += [f"the PDF has the mark of a broken reference or number: {mark}" for mark in ("??", "nan%", " nan ") if mark in text]
+    text = subprocess.run(
+        ["pdftotext", path, "-"], capture_output=True, text=True, check=True
+    ).stdout
+    faults += [
+        f"the PDF has the mark of a broken reference or number: {mark}"
+        for mark in ("??", "nan%", " nan ")
+        if mark in text
+    ]
     return faults
 
 

@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture()
+@pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Return a copy of what the workflow is made of, in an empty folder."""
     copy = tmp_path / "copy"
@@ -31,7 +31,7 @@ def tree(tmp_path: Path) -> Path:
     return copy
 
 
-@pytest.fixture()
+@pytest.fixture
 def snakemake(tree: Path) -> Snakemake:
     """Return snakemake in the copied tree: snakemake("-n", "--config", "seed=1")."""
 

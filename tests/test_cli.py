@@ -21,7 +21,7 @@ class Done:
     stderr: str
 
 
-@pytest.fixture()
+@pytest.fixture
 def lensbench(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
@@ -44,7 +44,10 @@ def lensbench(
         (["dataset", "nope", "--out", "x"], "No dataset is called nope: there are scenes,"),
         (["dataset", "facts", "--out", "x", "--options", "{"], "--options is no valid JSON"),
         (["dataset", "facts", "--out", "x", "--options", "3"], "--options must be a JSON object"),
-        (["dataset", "facts", "--out", "x", "--options", '{"m": 1}'], "The dataset facts takes no setting m"),
+        (
+            ["dataset", "facts", "--out", "x", "--options", '{"m": 1}'],
+            "The dataset facts takes no setting m",
+        ),
         (["fetch-model", "gpt9", "--out", "x"], "gpt9 can't be fetched here"),
         (["figure", "nope", "--metrics", ".", "--out", "x"], "There is no figure 'nope'"),
         (

@@ -1,4 +1,4 @@
-"""The configuration: defaults, one sentence for each mistake, and documentation that can't drift."""
+"""The configuration: defaults, a sentence for each mistake, documentation that can't drift."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ def sentence(tmp_path: Path, text: str) -> str:
     message = str(caught.value)
     assert "\n" not in message
     assert message.endswith((".", "?"))
-    return message.replace(str(file), "mine.yaml").replace(
-        str(Path("..") / file), "mine.yaml"
-    )
+    return message.replace(str(file), "mine.yaml").replace(str(Path("..") / file), "mine.yaml")
 
 
 def test_defaults_are_those_of_the_default_file() -> None:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jsonschema import Draft202012Validator
@@ -158,26 +158,25 @@ def markdown(schema: Mapping[str, Any] | None = None) -> str:
 
 def _sentence(error: ValidationError, files: list[str | Path]) -> str:
     """Return one sentence for a schema error: the key, the file and what is allowed."""
-    path = [str(part) for part in error.absolute_path]
+    path = [str(step) for step in error.absolute_path]
+    part: dict[str, Any] = dict(cast(Mapping[str, Any], error.schema))
+    value: Any = error.instance
     if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        unknown = sorted(set(map(str, error.instance)) - set(known))[0]
+        known = list(part.get("properties", {}))
+        unknown = sorted(set(map(str, value)) - set(known))[0]
         full = ".".join([*path, unknown])
         near = difflib.get_close_matches(unknown, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the keys there are {', '.join(known)}."
-        where = _file_of([*path, unknown], error.instance[unknown], files)
+        where = _file_of([*path, unknown], value[unknown], files)
         return f"Unknown key {full} in {where}: {hint}"
     # A wrong entry of a list is told under the list's own key.
-    keys = [str(part) for part in error.absolute_path if not isinstance(part, int)]
-    given = json.dumps(error.instance, ensure_ascii=False, default=str)
+    keys = [str(step) for step in error.absolute_path if not isinstance(step, int)]
+    given = json.dumps(value, ensure_ascii=False, default=str)
     if len(given) > 60:
         given = given[:57] + "..."
-    if error.validator == "uniqueItems":
-        wish = "a list with no entry twice"
-    else:
-        wish = allowed(error.schema)
+    wish = "a list with no entry twice" if error.validator == "uniqueItems" else allowed(part)
     name = ".".join(keys) or "the configuration"
-    where = _file_of(keys, error.instance, files)
+    where = _file_of(keys, value, files)
     return f"{name} in {where} is {given}: it must be {wish}."
 
 

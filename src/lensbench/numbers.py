@@ -79,8 +79,8 @@ def macros(frames: Mapping[str, pd.DataFrame], extra: Mapping[str, object] | Non
         pairs[f"gate/{key}"] = scientific(row["value"])
         pairs[f"gatelimit/{key}"] = scientific(row["limit"])
     for row in frames["models"].to_dict("records"):
-        for name, value in row.items():
-            pairs[f"model/{row['model']}/{name}"] = _value(value)
+        for field, value in row.items():
+            pairs[f"model/{row['model']}/{field}"] = _value(value)
         pairs[f"model/{row['model']}/n_parameters_millions"] = number(row["n_parameters"] / 1e6, 1)
     pairs |= {f"count/{name}": str(count) for name, count in _counts(frames).items()}
     pairs |= {f"extra/{key}": _value(value) for key, value in (extra or {}).items()}

@@ -45,7 +45,7 @@ def wants_pdf(setting: str) -> bool:
     """
     if setting == "always" and engine() is None:
         raise LensbenchError(
-            f"paper.pdf is always, but neither latexmk with lualatex nor tectonic is here: {advice()}"
+            f"paper.pdf is always, but no latexmk with lualatex, nor tectonic, is here: {advice()}"
         )
     return setting != "never" and engine() is not None
 
@@ -150,7 +150,13 @@ def compile_paper(
     shutil.copytree(figures, build / "figures", ignore=shutil.ignore_patterns("*.png"))
     write_latex_fonts(build / "fonts.tex")
     command = {
-        "latexmk": ["latexmk", "-lualatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"],
+        "latexmk": [
+            "latexmk",
+            "-lualatex",
+            "-interaction=nonstopmode",
+            "-halt-on-error",
+            "main.tex",
+        ],
         "tectonic": ["tectonic", "--keep-logs", "main.tex"],
     }[tool]
     done = subprocess.run(
@@ -159,7 +165,9 @@ def compile_paper(
     log = build / "main.log"
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else done.stdout
     if done.returncode:
-        raise LensbenchError(f"{tool} failed on {build}/main.tex: {_first_error(text)} (see {log}).")
+        raise LensbenchError(
+            f"{tool} failed on {build}/main.tex: {_first_error(text)} (see {log})."
+        )
     faults = log_faults(text)
     if faults:
         raise LensbenchError(f"The paper is not fit to print: {'; '.join(faults)} (see {log}).")
@@ -180,7 +188,9 @@ def log_faults(log: str) -> list[str]:
         for kind, name in sorted(set(re.findall(r"(Reference|Citation) [`'](.+?)'", joined)))
     ]
     # A few points over are not seen; a line that sticks out by a character is.
-    wide = [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide", joined)]
+    wide = [
+        float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide", joined)
+    ]
     found += [f"a line {points:.0f} pt too wide" for points in wide if points > 6]
     return found
 
@@ -213,7 +223,8 @@ def summary(results: str | Path = "results") -> list[str]:
         lines.append(f"  {pdf}".ljust(32) + "  the report")
     else:
         lines += [
-            f"Missing: {pdf}, the report, for want of LaTeX. The one command that adds it, then make reproduce:",
+            f"Missing: {pdf}, the report, for want of LaTeX.",
+            "The one command that adds it (then run again):",
             f"  {advice()}",
         ]
     return lines

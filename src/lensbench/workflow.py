@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
+
+from snakemake.exceptions import WorkflowError
 
 from lensbench.datasets import DATASETS
 from lensbench.errors import ConfigError, LensbenchError
@@ -34,7 +37,7 @@ ROOMS = {
     "extract": (*_MODEL, "datasets/manifest.py", "extract.py"),
     "metrics": (*_BASE, *_TRACE, "metrics", "lexicon.py", "data"),
     "show": _SHOW,
-    "paper": ("paper.py",),
+    "paper": ("paper.py", "figures/fonts.py", "figures/registry.py", "tables/__init__.py"),
 }
 
 
@@ -78,7 +81,8 @@ class Catalog:
         task = str(self._params(model, "task"))
         if task not in TASKS:
             raise ConfigError(
-                f"{self.files[model]} gives the task {task!r}: it must be one of {', '.join(TASKS)}."
+                f"{self.files[model]} gives the task {task!r}: "
+                f"it must be one of {', '.join(TASKS)}."
             )
         return task
 
@@ -153,10 +157,14 @@ class Catalog:
 
     def _rule(self, model: str) -> Any:
         name = rule_name(model)
-        if not hasattr(self._rules, name):
+        try:
+            return getattr(self._rules, name)
+        # What snakemake raises for a rule that isn't there.
+        except (AttributeError, WorkflowError):
             file = self.files.get(model, f"{model}.smk")
-            raise ConfigError(f"{file} must hold the rule {name}, inheriting from extract.")
-        return getattr(self._rules, name)
+            raise ConfigError(
+                f"{file} must hold the rule {name}, inheriting from extract."
+            ) from None
 
     def _params(self, model: str, key: str) -> Any:
         value = getattr(self._rule(model).params, key, None)
@@ -194,6 +202,19 @@ def options(*groups: Mapping[str, Any], **more: Any) -> str:
     for group in groups:
         merged.update(group)
     return json.dumps(merged | more, sort_keys=True, ensure_ascii=False)
+
+
+def use_this_python(root: str | Path) -> None:
+    """Let jobs run this very Python, whether or not its environment was activated.
+
+    Where snakemake deploys another (--sdm conda), that comes first and finds the package in src.
+
+    Args:
+        root: the project's folder.
+    """
+    before = {"PATH": Path(sys.executable).parent, "PYTHONPATH": Path(root) / "src"}
+    for name, folder in before.items():
+        os.environ[name] = os.pathsep.join(filter(None, [str(folder), os.environ.get(name)]))
 
 
 def stop(error: LensbenchError) -> NoReturn:

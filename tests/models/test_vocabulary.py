@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from lensbench.errors import ModelError
 from lensbench.lens.groups import token_groups
 from lensbench.lexicon import Lexicon
-from lensbench.models.vocabulary import forms_table, token_texts, vocabulary_table
+from lensbench.models.vocabulary import forms_table, token_texts, too_short, vocabulary_table
 
 
 def sentencepiece():
@@ -118,6 +118,21 @@ def test_a_first_token_that_two_concepts_share_stands_for_neither():
     assert goat["token_text"] == golf["token_text"] == "g"
     assert (goat["reason"], golf["reason"]) == ("shared with word:golf", "shared with word:goat")
     assert one(forms, "color:green", " green")["kept"]
+
+
+def test_a_first_token_that_says_too_little_of_its_form_stands_for_nothing():
+    words = tokenizer()
+    _, forms = forms_of(words, Lexicon({"word:goat": {"en": ("goat",)}}))
+    goat = one(forms, "word:goat", "goat")
+    assert (goat["token_text"], goat["kept"], goat["reason"]) == ("g", False, "too short")
+    for (piece, form), short in {
+        (" do", " doce"): True,  # two letters begin many words
+        (" twe", " twelve"): False,  # three of six
+        (" twe", " twentieth"): True,  # three of nine
+        ("い", "いつつ"): True,  # one of three
+        ("红", "红色"): False,  # no cases, and half of it
+    }.items():
+        assert too_short(piece, form) is short, (piece, form)
 
 
 def test_fragments_and_blanks_are_left_out_with_the_reason():

@@ -1,6 +1,5 @@
 # Loads and validates; nothing else.
 import os
-import sys
 
 from lensbench import config as configuration
 from lensbench.errors import LensbenchError
@@ -17,6 +16,7 @@ from lensbench.workflow import (
     shown_title,
     stem,
     stop,
+    use_this_python,
 )
 
 try:
@@ -35,14 +35,7 @@ catalog = Catalog(workflow.current_basedir.join("models").get_path_or_uri(True),
 if "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", 1)
 
-# Jobs run this very Python, whether or not its environment was activated; where snakemake deploys
-# another (--sdm conda), that comes first and finds the package in src.
-os.environ["PATH"] = os.pathsep.join(
-    [os.path.dirname(sys.executable), os.environ["PATH"]]
-)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [os.path.abspath("src"), os.environ.get("PYTHONPATH")])
-)
+use_this_python(workflow.basedir)
 
 
 wildcard_constraints:

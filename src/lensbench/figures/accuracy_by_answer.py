@@ -80,7 +80,8 @@ def draw(frames: style.Frames) -> Figure:
         return style.sentence("No run has an accuracy by answer to draw.")
     facets = style.facets(
         style.group_sizes([panel.dataset for panel in panels]), height=1.3, most=3,
-        share_y=False, color_bar=True, extra=0.6, ratios=lambda rows: _row_heights(panels, rows),
+        share_y=False, color_bar=True, extra=0.6, min_height=4.0,
+        ratios=lambda rows: _row_heights(panels, rows),
     )  # fmt: skip
     for ax, panel in zip(facets.axes, panels, strict=True):
         style.cells(ax, panel.matrix)

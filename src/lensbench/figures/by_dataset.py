@@ -78,10 +78,17 @@ def draw_by_dataset(
         ax.set_title(printable(dataset))
         last = int(max(here["layer"].max(), theirs["layer"].max() if len(theirs) else 0))
         style.layer_axis(ax, last, room=10 if most < 3 else 6)
-        if symlog:
-            _rank_axis(ax)
         if y_limits:
             ax.set_ylim(*y_limits)
+    if symlog:
+        highest = max(
+            float(table["high"].max()), *(float(v) for v in printed.get("value", [])), 1.0
+        )
+        for (
+            ax
+        ) in panels.axes:  # after the lines: seaborn would send them through the scale and back
+            _rank_axis(ax)
+        panels.axes[0].set_ylim(-0.15, 2 * highest)
     panels.label("layer", y_label)
     names = sorted(handles, key=lambda name: ("published" in name, name))
     style.legend_above(panels.figure, [handles[name] for name in names], names)
@@ -94,4 +101,3 @@ def _rank_axis(ax: Axes) -> None:
     ax.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.set_ylim(bottom=-0.15)

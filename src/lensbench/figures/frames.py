@@ -14,7 +14,7 @@ from lensbench.errors import LensbenchError
 
 # Every other column is text: a token may read "NA", "null" or "1e5" and must stay what it is.
 NUMBERS = frozenset({
-    "value", "low", "high", "n", "layer", "depth", "k", "step", "head", "image_mass",
+    "value", "limit", "low", "high", "n", "layer", "depth", "k", "step", "head", "image_mass",
     "enrichment", "image_mass_no_sink", "sink_mass", "text_mass", "concentration", "image_max",
     "separation", "first_layer", "last_layer", "convergence_layer", "first_hit_layer",
     "stable1_layer", "stable2_layer", "stable4_layer", "changes_of_mind", "found_and_lost",
@@ -22,8 +22,6 @@ NUMBERS = frozenset({
     "final_rank", "floor_vocabulary", "floor_random", "n_heads", "n_parameters",
     "vocabulary_size", "rank", "accuracy", "share",
 })  # fmt: skip
-# gates.csv alone has numbers in `value` and `limit` and a truth in `passed`.
-_TABLE_NUMBERS = {"gates": frozenset({"value", "limit"})}
 _TRUTHS = {"True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
 
 
@@ -52,7 +50,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
         )
     frame = pd.DataFrame(body, columns=pd.Index(header), dtype=object)
     for column in header:
-        if column in _TABLE_NUMBERS.get(source.stem, NUMBERS):
+        if column in NUMBERS:
             frame[column] = _numbers(frame[column], source, column)
     return frame
 

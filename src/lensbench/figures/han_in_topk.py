@@ -46,7 +46,7 @@ def draw(frames: style.Frames) -> Figure:
     if not panels:
         return style.sentence("No run has tokens to look for Han in.")
     facets = style.facets(
-        style.group_sizes([panel.dataset for panel in panels]), height=1.05,
+        style.group_sizes([panel.dataset for panel in panels]), height=1.05, min_height=0.9,
         share_y=False, color_bar=True, extra=0.6,
     )  # fmt: skip
     for ax, panel in zip(facets.axes, panels, strict=True):

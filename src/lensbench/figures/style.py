@@ -128,9 +128,14 @@ def palette(frames: Frames) -> dict[str, Any]:
         for name in frame["model"].unique()
     }
     base = [*sns.color_palette("colorblind", 10)]
-    # Sky blue, yellow and gray of that palette are too pale for a thin line: they come last.
-    order = [0, 1, 2, 4, 3, 5, 6, 9, 8, 7]
-    colors = [base[place] for place in order]
+    # That palette's pink and yellow are too pale for a thin line: a purple and a brown stand in.
+    colors = [
+        *(base[place] for place in (0, 1, 2, 4, 3, 9)),
+        "#6a3d9a",
+        base[5],
+        "#7a5a10",
+        base[7],
+    ]
     if len(names) > len(colors):
         colors = sns.husl_palette(len(names), s=0.8, l=0.5)
     return dict(zip(sorted(names), colors, strict=False))
@@ -230,6 +235,7 @@ def facets(
     heights = ratios(widths) if ratios else [height] * len(widths)
     shrink = min(1.0, (PAGE_HEIGHT - extra) / sum(heights))
     heights = [max(min(high, min_height), high * shrink) for high in heights]
+    heights[-1] += 0.17  # for the name of the x axis
     # Without a canvas that draws: seaborn would draw the whole figure anew for every panel.
     figure = Figure(figsize=(TEXT_WIDTH, sum(heights) + extra), layout="constrained")
     grid = figure.add_gridspec(len(widths), 1, height_ratios=heights)
@@ -377,7 +383,7 @@ def text_on(color: Sequence[float]) -> str:
     channels = np.asarray(color[:3], dtype=float)
     linear = np.where(channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
-    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else INK
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
 
 
 @contextmanager

@@ -189,7 +189,7 @@ def head_statistics(rows: Tensor, image: Tensor, first: Sequence[int] | Tensor) 
         [batch, heads, 5]: image mass, sink mass, text mass, entropy over image positions in nats
         (of the attention renormalised to them; 0 if it has none), largest weight on one of them.
     """
-    batch, _, keys = rows.shape
+    keys = rows.shape[-1]
     positions = torch.arange(image.shape[1] - keys, image.shape[1], device=rows.device)
     sink = positions[None] == torch.as_tensor(first, device=rows.device)[:, None]
     picture = image[:, image.shape[1] - keys :] & ~sink

@@ -176,7 +176,7 @@ def _load(source: Source, dtype: torch.dtype) -> tuple[str, Any, Any, tuple[str,
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
     options |= {"trust_remote_code": False, "output_loading_info": True}
     if source.kind == "gguf":
-        extra = {"gguf_file": Path(source.value).name}
+        extra: dict[str, Any] = {"gguf_file": Path(source.value).name}
         kind, options = "", options | extra
     else:
         extra = {"trust_remote_code": False}

@@ -93,7 +93,8 @@ def forms_table(tokenizer: Any, vocabulary: pd.DataFrame, lexicon: Lexicon) -> p
     A spelling that is a token of its own is that token; any other is cut by the tokenizer. A first
     token that concepts share stands for none of them, with one exception: a token that is a whole
     spelling of one concept alone stands for that one (三 is "three", though 三角形, "triangle",
-    starts with it), and only the longer spellings of the others are left out.
+    starts with it), and only the longer spellings of the others are left out. A first token that
+    is too short to stand for its spelling is left out too.
 
     Args:
         tokenizer: the model's tokenizer.
@@ -137,6 +138,8 @@ def forms_table(tokenizer: Any, vocabulary: pd.DataFrame, lexicon: Lexicon) -> p
             reason = "blank"
         elif others:
             reason = f"shared with {others[0]}"
+        elif n_tokens > 1 and too_short(texts[token], form):
+            reason = "too short"
         table.append(
             {
                 "concept": concept,
@@ -160,6 +163,16 @@ def forms_table(tokenizer: Any, vocabulary: pd.DataFrame, lexicon: Lexicon) -> p
         "reason",
     ]
     return pd.DataFrame(table, columns=columns)
+
+
+def too_short(piece: str, form: str) -> bool:
+    """Say whether a form's first token says too little of it: "do" may be doce, dog or do.
+
+    It must hold half of the form's characters, and three of them in a script with cases, whose
+    short pieces begin many words.
+    """
+    said, whole = len(piece.strip()), len(form.strip())
+    return 2 * said < whole or (said < 3 and form.lower() != form.upper())
 
 
 def _first_token(

@@ -47,9 +47,9 @@ def latex_escape(text: str) -> str:
     mode, holds no line end, and never ends a paragraph, a cell or a group.
     """
     parts = []
-    for char, following in zip(text, [*text[1:], ""], strict=True):
+    for place, char in enumerate(text):
         parts.append(_SPECIAL.get(char) or _passed(char))
-        if char + following in _LIGATURES:
+        if text[place : place + 2] in _LIGATURES:
             parts.append("\\kern0pt{}")  # an empty group would not part them in LuaTeX
     return "".join(parts)
 

@@ -165,9 +165,9 @@ def main() -> None:
     parser.add_argument(
         "--teacher", type=Path, help="trained folder whose language model to start from"
     )
-    parser.add_argument("--pictures", type=int, default=24_000, help="pictures drawn to learn from")
+    parser.add_argument("--pictures", type=int, default=20_000, help="pictures drawn to learn from")
     parser.add_argument("--naming-steps", type=int, default=900)
-    parser.add_argument("--steps", type=int, default=2_400, help="steps of learning to answer")
+    parser.add_argument("--steps", type=int, default=1_800, help="steps of learning to answer")
     parser.add_argument("--batch", type=int, default=32, help="pictures a step")
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
     settings = parser.parse_args()
