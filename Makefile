@@ -16,7 +16,7 @@ reproduce: environment ## make everything: data, traces, metrics, figures, table
 	@$(BIN)/lensbench made
 
 test: environment ## run all tests
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: environment ## run the linters and the type checker
 	$(BIN)/ruff check .
@@ -31,8 +31,8 @@ format: environment ## format Python and snakemake files in place
 	$(BIN)/snakefmt Snakefile workflow
 
 golden: environment ## regenerate the golden outputs that tests compare with
-	-$(BIN)/python -m pytest -q -k golden --regen-all
-	$(BIN)/python -m pytest -q -k golden
+	-$(BIN)/python -m pytest -q tests/golden --regen-all
+	$(BIN)/python -m pytest -q tests/golden
 
 lock: environment ## write requirements.lock from the present environment
 	$(BIN)/python scripts/lock.py

@@ -36,6 +36,7 @@ METRICS = [
     "summary",
     "by_layer",
     "accuracy_by_answer",
+    "accuracy_by_family",
     "accuracy_by_language",
     "han_in_topk",
     "script_mass",
@@ -47,7 +48,15 @@ METRICS = [
     "gates",
     "models",
 ]
-TABLES = ["summary", "language", "heads", "accuracy_by_answer", "gates", "models"]
+TABLES = [
+    "summary",
+    "language",
+    "heads",
+    "accuracy_by_answer",
+    "accuracy_by_family",
+    "gates",
+    "models",
+]
 SHARD = [
     "samples.parquet",
     "trajectory.parquet",

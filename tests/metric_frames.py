@@ -77,6 +77,10 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
             values = np.clip(rise * (1 - 0.05 * place), 0, 1)
             add("accuracy_by_answer", model, dataset, answer=answer, layer=layers,
                 **_band(values, 20 - place))  # fmt: skip
+        for family, share in {"color": 0.96, "count": 0.9}.items():
+            for metric in ("accuracy", "accuracy_generated"):
+                add("accuracy_by_family", model, dataset, family=family, asked=["all"],
+                    metric=metric, **_band(np.array([share]), 40))  # fmt: skip
         hump = np.exp(-(((depth - 0.55) / 0.15) ** 2))
         for k in range(1, 6):
             add("han_in_topk", model, dataset, k=k, layer=layers,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tests.planted import image_model, looking_model, text_model, written_model
+from tests.planted import image_model, looking_model, text_model, token_id, written_model
 
 from lensbench.config import ROOT
 from lensbench.datasets.manifest import write_manifest
@@ -68,6 +68,11 @@ def along(table: pd.DataFrame, **where: object) -> list[float]:
     return table["value"].tolist()
 
 
+def along_mean(table: pd.DataFrame, metric: str) -> list[float]:
+    """Return a metric's values by layer, whatever their intervals."""
+    return table[table["metric"] == metric]["value"].tolist()
+
+
 def step0(tables: dict[str, pd.DataFrame], column: str) -> list[int]:
     """Return a column of `convergence` at step 0."""
     frame = tables["convergence"]
@@ -106,11 +111,6 @@ def test_answer_written_at_layer_k_is_found_at_k(tmp_path, layer):
     assert (kl[layer:] < 1e-5).all()
 
 
-def along_mean(table: pd.DataFrame, metric: str) -> list[float]:
-    """Return a metric's values by layer, whatever their intervals."""
-    return table[table["metric"] == metric]["value"].tolist()
-
-
 def test_answer_found_and_lost_is_told_from_one_that_stays(tmp_path):
     # " three" at layers 2 and 3, " two" over it at 4, " three" alone from 5 on.
     writes = {2: {" three": 3.0}, 4: {" two": 6.0}, 5: {" two": -6.0}}
@@ -126,6 +126,17 @@ def test_answer_found_and_lost_is_told_from_one_that_stays(tmp_path):
         ("last_block_change", 0),
     ):
         assert step0(tables, column) == [value] * 3, column
+
+
+def test_final_norm_is_applied_exactly_once_at_every_layer(tmp_path):
+    # The final norm halves the coordinate of " three", which grows from 1.5 (from layer 2 on) to 3
+    # (from 4 on) beside the 1 of the prompt's last token. " three" is on top from 2 on without the
+    # norm, from 4 on with it, and in no layer with it twice.
+    loaded = written_model({2: {" three": 1.5}, 4: {" three": 1.5}}, n_layers=6)
+    loaded.model.model.norm.weight[token_id(loaded.tokenizer, " three")] = 0.5
+    tables = chain(loaded, tmp_path)
+    assert step0(tables, "convergence_layer") == [4] * 3
+    assert along(tables["by_layer"], metric="accuracy") == [0.0] * 4 + [1.0] * 3
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 1), (2, 4), (3, 5)])

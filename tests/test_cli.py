@@ -48,6 +48,11 @@ def lensbench(
             ["dataset", "facts", "--out", "x", "--options", '{"m": 1}'],
             "The dataset facts takes no setting m",
         ),
+        (["dataset", "facts", "--out", "x"], "The dataset facts needs the setting n"),
+        (
+            ["inspect", "m", "--source", "folder:x", "--out", "x", "--options", '{"dtipe": 1}'],
+            "takes no setting dtipe: there are dtype, device.",
+        ),
         (["fetch-model", "gpt9", "--out", "x"], "gpt9 can't be fetched here"),
         (["figure", "nope", "--metrics", ".", "--out", "x"], "There is no figure 'nope'"),
         (

@@ -160,6 +160,20 @@ def test_accuracy_by_answer_is_that_of_the_last_layer(tmp_path: Path) -> None:
     assert row["accuracy"] == pytest.approx(source["value"].iloc[0])
 
 
+def test_accuracy_by_family_is_over_all_languages_asked(tmp_path: Path) -> None:
+    family = FRAMES["accuracy_by_family"]
+    # Rows of one language asked for stand in the metric table too, and must not be mixed in.
+    frames = {
+        **FRAMES,
+        "accuracy_by_family": pd.concat([family, family.assign(asked="zh", value=0)]),
+    }
+    table = pd.read_csv(make_table("accuracy_by_family", frames, tmp_path / "t")[0])
+    row = table.query("model == 'lensbench-llava' and dataset == 'scenes' and family == 'color'")
+    assert row[["accuracy", "accuracy_generated", "n"]].to_numpy().tolist() == [[0.96, 0.96, 40]]
+    assert row["accuracy_low"].iloc[0] == pytest.approx(0.92)
+    assert row["accuracy_high"].iloc[0] == pytest.approx(1.0)
+
+
 def test_a_failed_gate_is_seen(tmp_path: Path) -> None:
     frames = {**FRAMES, "gates": FRAMES["gates"].assign(passed="False")}
     tex = make_table("gates", frames, tmp_path / "t")[1].read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,6 +51,21 @@ def _settings(options: str) -> dict[str, Any]:
     return settings
 
 
+def _fitting(
+    what: str, settings: dict[str, Any], call: Callable[..., Any], given: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Return the settings if `call` takes them all and lacks none; `given` comes from elsewhere."""
+    wanted = {k: p for k, p in signature(call).parameters.items() if k not in given}
+    for key in settings:
+        if key not in wanted:
+            known = ", ".join(wanted)
+            raise ConfigError(f"{what} takes no setting {key}: there are {known}.")
+    for key, parameter in wanted.items():
+        if parameter.default is parameter.empty and key not in settings:
+            raise ConfigError(f"{what} needs the setting {key}: give it in --options.")
+    return settings
+
+
 @app.command()
 def dataset(name: str, out: Out, options: Options = "{}") -> None:
     """Make a dataset: a manifest with its pictures beside it."""
@@ -58,11 +74,7 @@ def dataset(name: str, out: Out, options: Options = "{}") -> None:
     if name not in DATASETS:
         raise LensbenchError(f"No dataset is called {name}: there are {', '.join(DATASETS)}.")
     _, make = DATASETS[name]
-    settings = _settings(options)
-    for key in settings:
-        if key not in signature(make).parameters:
-            raise ConfigError(f"The dataset {name} takes no setting {key}: leave it out.")
-    make(out, **settings)
+    make(out, **_fitting(f"The dataset {name}", _settings(options), make, given=("out",)))
 
 
 @app.command()
@@ -84,7 +96,9 @@ def inspect(
     from lensbench.models.load import load_model
 
     # The gate is run and written here, so that loading need not run it too.
-    inspect_model(load_model(model, source, revision, verify=False, **_settings(options)), out)
+    given = ("name", "source", "revision", "verify")
+    settings = _fitting("The command inspect", _settings(options), load_model, given)
+    inspect_model(load_model(model, source, revision, verify=False, **settings), out)
 
 
 @app.command()
@@ -111,7 +125,10 @@ def extract(
         dataset,
         shard,
         shards,
-        ExtractOptions(**settings, config_hash=digest),
+        ExtractOptions(
+            **_fitting("Extraction", settings, ExtractOptions, given=("config_hash",)),
+            config_hash=digest,
+        ),
         out,
         model_folder,
     )
@@ -127,7 +144,8 @@ def metrics(
     """Compute every metric of one model on one dataset."""
     from lensbench.metrics.run import MetricOptions, compute_run, write_run
 
-    write_run(out, compute_run(traces, model_folder, MetricOptions(**_settings(options))))
+    settings = _fitting("The command metrics", _settings(options), MetricOptions)
+    write_run(out, compute_run(traces, model_folder, MetricOptions(**settings)))
 
 
 @app.command()

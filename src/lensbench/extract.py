@@ -367,12 +367,18 @@ def _write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+# Always samples per second: tqdm by itself turns to seconds per sample where it is slow.
+_BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+
+
 class _Progress:
     """A bar on stderr with samples per second and time left, and the same as lines in a log."""
 
     def __init__(self, total: int, name: str, log: str | Path | None) -> None:
         self._total, self._done, self._start = total, 0, time.monotonic()
-        self._bar = tqdm(total=total, desc=name, unit="sample", file=sys.stderr)
+        self._bar = tqdm(
+            total=total, desc=name, unit=" samples", file=sys.stderr, bar_format=_BAR_FORMAT
+        )
         self._path = None if log is None else Path(log)
 
     def __enter__(self) -> _Progress:

@@ -88,7 +88,7 @@ def write_parts(
         "percent": lambda value: f"{100 * value:.0f}\\,\\%",
         "thousands": lambda value: f"{int(value):,}".replace(",", "\\,"),
     }
-    frames = read_tables(metrics, ["accuracy_by_answer"])
+    frames = read_tables(metrics, ["accuracy_by_family"])
     context = {
         "config": config,
         "runs": list(runs),
@@ -97,7 +97,8 @@ def write_parts(
         "figures": FIGURES,
         "run_figures": RUN_FIGURES,
         "tables": TABLES,
-        "families": _families(frames["accuracy_by_answer"]),
+        "names": {"count": "counting (0 to 5)", "large count": "counting (6 and more)"},
+        "families": _families(frames["accuracy_by_family"]),
     }
     for part in PARTS:
         text = environment.get_template(f"{part}.tex.jinja").render(context)
@@ -105,15 +106,13 @@ def write_parts(
             path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _families(by_answer: pd.DataFrame) -> dict[tuple[str, str], dict[str, tuple[float, int]]]:
-    """Return (model, dataset) → family of answers → share right at the last layer, and n."""
-    last = by_answer[by_answer["layer"] == by_answer.groupby("model")["layer"].transform("max")]
-    last = last.assign(family=last["answer"].str.partition(":")[0], hits=last["value"] * last["n"])
-    sums = last.groupby(["model", "dataset", "family"])[["hits", "n"]].sum().reset_index()
-    found: dict[tuple[str, str], dict[str, tuple[float, int]]] = {}
-    for row in sums.to_dict("records"):
-        key = (str(row["model"]), str(row["dataset"]))
-        found.setdefault(key, {})[str(row["family"])] = (row["hits"] / row["n"], int(row["n"]))
+def _families(table: pd.DataFrame) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return (model, dataset) → accuracy of the generated answers, a row a kind of question."""
+    wanted = table[(table["asked"] == "all") & (table["metric"] == "accuracy_generated")]
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in wanted.to_dict("records"):
+        of_run = found.setdefault((str(row["model"]), str(row["dataset"])), [])
+        of_run.append({str(name): value for name, value in row.items()})
     return found
 
 

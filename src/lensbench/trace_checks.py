@@ -29,10 +29,10 @@ def check_table(name: str, table: pa.Table) -> None:
         _check_column(name, table, column)
     _check_keys(name, table)
     if "script_mass" in table.column_names:
-        off = np.abs(_block(table, "script_mass").sum(axis=1) - 1) > SLACK
+        off = np.asarray(np.abs(_block(table, "script_mass").sum(axis=1) - 1) > SLACK)
         _refuse(name, "script_mass", table, off, "does not sum to 1")
     if name == "trajectory":
-        rises = (np.diff(_block(table, "top_logprob"), axis=1) > SLACK).any(axis=1)
+        rises = np.asarray((np.diff(_block(table, "top_logprob"), axis=1) > SLACK).any(axis=1))
         _refuse(name, "top_logprob", table, rises, "is not sorted from likeliest down")
     if name == "heads":
         parts = sum(_values(table, part) for part in ("image_mass", "sink_mass", "text_mass"))
@@ -95,7 +95,7 @@ def _check_column(name: str, table: pa.Table, column: Column) -> None:
         (low, f"is below {column.low}"),
         (high, f"is above {column.high}"),
     ):
-        rows = mask.any(axis=1) if mask.ndim == 2 else mask
+        rows = np.asarray(mask.any(axis=1) if mask.ndim == 2 else mask)
         if owner is not None and rows.any():
             rows = np.isin(np.arange(table.num_rows), owner[rows])
         _refuse(name, column.name, table, rows, text)

@@ -8,6 +8,7 @@ type or name here is a new SCHEMA_VERSION, and shards of another version are ref
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -75,8 +76,8 @@ _TEXT, _ID, _REAL, _FLAG = pa.string(), pa.int32(), pa.float32(), pa.bool_()
 _SAMPLE_ID = Column("sample_id", _TEXT, "the sample, as in the manifest")
 _STEP = Column("step", _ID, "generated position; 0 predicts the first generated token", low=0)
 _LAYER = Column("layer", _ID, "0 after the embeddings … L after the last block", low=0)
-_MASS = {"low": -SLACK, "high": 1 + SLACK}
-_LOGPROB = {"high": SLACK}
+_MASS: dict[str, Any] = {"low": -SLACK, "high": 1 + SLACK}
+_LOGPROB: dict[str, Any] = {"high": SLACK}
 
 SAMPLES = Table(
     "samples",

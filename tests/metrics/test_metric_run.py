@@ -146,6 +146,29 @@ def test_accuracy_tables_against_a_naive_reading(facts: Made) -> None:
     assert summed.tolist() == pytest.approx(by_layer.tolist())
 
 
+def test_accuracy_by_family_against_a_naive_reading(facts: Made) -> None:
+    samples = read_table(facts.shards, "samples").set_index("sample_id")
+    samples = samples[samples["rejected"].isna()]
+    table = facts.tables["accuracy_by_family"]
+    right = pd.Series(facts.truth.correct)
+    assert set(table["family"]) == set(samples["family"])
+    for family in samples["family"].unique():
+        for asked in ["all", *samples.loc[samples["family"] == family, "language"].unique()]:
+            of = samples[samples["family"] == family]
+            of = of if asked == "all" else of[of["language"] == asked]
+            chosen = right[right.index.intersection(of.index)]
+            got = at(table, family=family, asked=asked, metric="accuracy")
+            if len(chosen):
+                assert got["value"].iloc[0] == pytest.approx(chosen.mean())
+                assert got["n"].iloc[0] == len(chosen)
+            else:
+                assert got.empty
+    # The families share the samples out: their hits add up to the run's.
+    whole = at(table, asked="all", metric="accuracy_generated")
+    expected = metric(facts, "accuracy_generated")
+    assert (whole["value"] * whole["n"]).sum() == pytest.approx(expected["value"] * expected["n"])
+
+
 def test_masses_against_a_naive_reading(facts: Made) -> None:
     frame = frame_of(facts)
     for script, layer in [("Han", 6), ("Latin", 0), ("Fragment", 12)]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from lensbench.datasets.drawing import SIZE
+from lensbench.training.__main__ import inherit_vision, save
 from lensbench.training.answering import answer_loss, packed_mask
 from lensbench.training.families import FAMILIES, GRID, build
-from lensbench.training.lessons import IGNORE, chat, draw_pool
+from lensbench.training.lessons import chat, draw_pool
 from lensbench.training.naming import closest_class, name_targets
-from lensbench.training.pictures import all_features, find_prefix, patch_of_token
+from lensbench.training.pictures import all_features, find_prefix
 from lensbench.training.questions import KINDS, lesson, patch_names
 from lensbench.training.words import NUMBERS_EN, build_tokenizer, corpus
 
@@ -70,11 +73,24 @@ def test_the_tokenizer_is_the_same_every_time() -> None:
     assert first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
 
 
-def test_onevision_tokens_show_each_patch_twice_and_newlines_none() -> None:
-    layout = patch_of_token(GRID * GRID + GRID * (GRID + 1))
-    tile = layout[GRID * GRID :].view(GRID, GRID + 1)
-    assert (tile[:, -1] == IGNORE).all()
-    assert tile[:, :-1].flatten().tolist() == list(range(GRID * GRID))
+def test_onevision_sees_with_llava_s_eyes(tmp_path: Path) -> None:
+    teacher, its_processor = build("llava", seed=5)
+    save(teacher, its_processor, "llava", tmp_path / "teacher")
+    pupil, processor = build("onevision", seed=6)
+    assert inherit_vision(pupil, tmp_path / "teacher")
+    assert not inherit_vision(build("qwen2vl", seed=6)[0], tmp_path / "teacher")
+    picture = lesson(np.random.default_rng(4), 1, plain=0.0).picture
+    # Weights are saved in bfloat16, so the teacher is asked as it was saved.
+    teacher.to(torch.bfloat16).to(torch.float32)
+    whole = all_features(
+        teacher, dict(its_processor.image_processor([picture], return_tensors="pt"))
+    )
+    both = all_features(pupil, dict(processor.image_processor([picture], return_tensors="pt")))[0]
+    tile = both[GRID * GRID :].view(GRID, GRID + 1, -1)
+    # The whole picture, then the one tile, which is the same picture, a newline ending each row.
+    torch.testing.assert_close(both[: GRID * GRID], whole[0])
+    torch.testing.assert_close(tile[:, :-1].reshape(GRID * GRID, -1), whole[0])
+    assert (tile[:, -1] == tile[0, -1]).all()
 
 
 def test_nearest_names_tell_a_color_from_a_thing_of_that_color() -> None:

@@ -15,6 +15,8 @@ from lensbench.datasets.drawing import COLORS, SHAPES, Thing, draw_things, muted
 
 RADII = (17.0, 22.0)
 MOST_THINGS = 9
+# Counting questions go in turn through the answers up to this one; the rest are "large counts".
+MOST_COUNTED = 5
 # How the answer is asked for; the key is the language of the answer.
 ANSWER_IN = {
     "digit": "Answer in digits.",
@@ -123,13 +125,15 @@ def draw_sample(rng: np.random.Generator, index: int) -> tuple[Scene, str, str, 
         return scene, COLOR_QUESTION.format(thing=shape), f"color:{color}", language, "color"
     turn = index // 3 * 2 + index % 3
     # Answers 0–5 in turn; every seventh question goes beyond them.
-    answer = turn % 7 if turn % 7 < 6 else int(rng.integers(6, 9))
-    language = COUNT_LANGUAGES[turn // 7 % len(COUNT_LANGUAGES)]
+    lap = MOST_COUNTED + 2
+    answer = turn % lap if turn % lap <= MOST_COUNTED else int(rng.integers(MOST_COUNTED + 1, 9))
+    language = COUNT_LANGUAGES[turn // lap % len(COUNT_LANGUAGES)]
     asked = {0: (shape, None), 1: (shape, color), 2: (None, color), 3: (shape, None)}[
         int(rng.integers(4))
     ]
     scene = count_scene(rng, answer, *asked)
-    return scene, count_question(*asked), f"number:{answer}", language, "count"
+    family = "count" if answer <= MOST_COUNTED else "large count"
+    return scene, count_question(*asked), f"number:{answer}", language, family
 
 
 def make(out: str | Path, *, n: int, seed: int) -> None:
@@ -170,7 +174,7 @@ def make(out: str | Path, *, n: int, seed: int) -> None:
                     "source": f"drawn, seed {seed}",
                 }
             )
-            if family == "count":
+            if family != "color":
                 records.append(
                     {
                         "image": image,

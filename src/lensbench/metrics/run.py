@@ -69,6 +69,7 @@ def compute_run(
         "summary": lambda: [_summary(run, boot, options.early_exit)],
         "by_layer": lambda: _by_layer(run, boot, options.early_exit),
         "accuracy_by_answer": lambda: _accuracy_by_answer(run, boot),
+        "accuracy_by_family": lambda: [_accuracy_by_family(run, boot)],
         "accuracy_by_language": lambda: _accuracy_by_language(run, boot),
         "han_in_topk": lambda: _han_in_topk(run, boot),
         "script_mass": lambda: _script_mass(run, boot),
@@ -137,14 +138,10 @@ def _summary(run: RunData, boot: Bootstrap, tau: float) -> pd.DataFrame:
     table = table[table["step"] == 0]
     exits = convergence.early_exit_layer(first.top_probability, tau)
     samples = run.samples
-    texts = samples["generated"].to_numpy(dtype=object)
     gold = samples["gold"].to_numpy(dtype=object)
-    told = np.isin(gold, run.forms["concept"].unique())
     values: dict[str, np.ndarray] = {
         "accuracy": _language_of_top1(run)[:, -1] >= 0,
-        "accuracy_generated": accuracy.generated_is_gold(
-            texts[told].tolist(), gold[told].tolist(), run.forms
-        ),
+        "accuracy_generated": _generated_is_gold(run)[1],
         "convergence_layer": table["convergence_layer"].to_numpy(),
         "convergence_depth": table["depth"].to_numpy(),
         "first_hit_layer": table["first_hit_layer"].to_numpy(),
@@ -197,6 +194,37 @@ def _accuracy_by_answer(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:
         along_layers(boot.mean(right[gold == answer]), run.layers, answer=answer)
         for answer in sorted(set(gold))
     ]
+
+
+def _generated_is_gold(run: RunData) -> tuple[np.ndarray, np.ndarray]:
+    """Which samples' gold has a form in the lexicon, [n], and whether what they wrote is one."""
+    gold = run.samples["gold"].to_numpy(dtype=object)
+    told = np.isin(gold, run.forms["concept"].unique())
+    texts = run.samples["generated"].to_numpy(dtype=object)
+    right = accuracy.generated_is_gold(texts[told].tolist(), gold[told].tolist(), run.forms)
+    return told, right
+
+
+def _accuracy_by_family(run: RunData, boot: Bootstrap) -> pd.DataFrame:
+    """Accuracy at the last layer, and of what was written, by kind of question and language."""
+    told, written = _generated_is_gold(run)
+    measured = {
+        "accuracy": (run.has_gold, _language_of_top1(run)[:, -1] >= 0),
+        "accuracy_generated": (told, written),
+    }
+    rows = []
+    for metric, (among, right) in measured.items():
+        samples = run.samples[among]
+        asked = samples["language"].to_numpy(dtype=object)
+        for family in sorted(samples["family"].unique()):
+            of_family = (samples["family"] == family).to_numpy()
+            for name, mask in concepts.by_asked(asked, run.meta.languages):
+                if (of_family & mask).any():
+                    e = boot.mean(right[of_family & mask])
+                    rows.append(
+                        (family, name, metric, float(e.value), float(e.low), float(e.high), e.n)
+                    )
+    return pd.DataFrame(rows, columns=RUN_TABLES["accuracy_by_family"][2:])
 
 
 def _accuracy_by_language(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:

@@ -16,6 +16,7 @@ RUN_TABLES: dict[str, list[str]] = {
     "summary": [*_RUN, "metric", *_INTERVAL],
     "by_layer": [*_RUN, "metric", "layer", "depth", *_INTERVAL],
     "accuracy_by_answer": [*_RUN, "answer", "layer", *_INTERVAL],
+    "accuracy_by_family": [*_RUN, "family", "asked", "metric", *_INTERVAL],
     "accuracy_by_language": [*_RUN, "asked", "language", "layer", *_INTERVAL],
     "han_in_topk": [*_RUN, "k", "layer", *_INTERVAL],
     "script_mass": [*_RUN, "script", "layer", *_INTERVAL, "floor_vocabulary", "floor_random"],

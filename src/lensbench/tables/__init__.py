@@ -60,6 +60,12 @@ TABLES: dict[str, TableSpec] = {
             f"{build.FEWEST_SAMPLES} times or more.",
         ),
         TableSpec(
+            "accuracy_by_family", ("accuracy_by_family",), build.accuracy_by_family,
+            render.accuracy_by_family, "Accuracy by kind of question",
+            "Accuracy of the first token at the last layer and of the generated answer. In "
+            "brackets: 95 % bootstrap intervals. Counts are of 0 to 5, large counts beyond.",
+        ),
+        TableSpec(
             "gates", ("gates",), build.gates, render.gates, "Gate",
             "What every model passed before its first sample.",
         ),

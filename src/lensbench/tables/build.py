@@ -131,6 +131,32 @@ def heads(frames: Frames) -> pd.DataFrame:
 _KINDS = ("image", "mixed", "text")
 
 
+def accuracy_by_family(frames: Frames) -> pd.DataFrame:
+    """Return a row a run and kind of question: accuracy at the last layer, and as generated."""
+    table = frames["accuracy_by_family"]
+    table = table[table["asked"] == "all"]
+    rows = []
+    for model, dataset in runs_of(table):
+        run = of_run(table, model, dataset)
+        for family in sorted(run["family"].unique()):
+            row: dict[str, object] = {"dataset": dataset, "model": model, "family": family}
+            here = run[run["family"] == family].set_index("metric")
+            for metric in FAMILY_METRICS:
+                for part in ("value", "low", "high"):
+                    name = metric if part == "value" else f"{metric}_{part}"
+                    row[name] = here[part].get(metric, float("nan"))
+            row["n"] = here["n"].max()
+            rows.append(row)
+    return pd.DataFrame(rows, columns=["dataset", "model", "family", *_with_bounds(), "n"])
+
+
+FAMILY_METRICS = ("accuracy", "accuracy_generated")
+
+
+def _with_bounds() -> list[str]:
+    return [f"{metric}{part}" for metric in FAMILY_METRICS for part in ("", "_low", "_high")]
+
+
 def accuracy_by_answer(frames: Frames) -> pd.DataFrame:
     """Return a row a run and answer: accuracy at the last layer and the layer where it peaks."""
     table = frames["accuracy_by_answer"]

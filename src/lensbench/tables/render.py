@@ -169,6 +169,20 @@ def _answer_block(frame: pd.DataFrame, family: str, answers: Sequence[str]) -> s
     return tabular(header, rows, "ll" + "r" * len(answers))
 
 
+def accuracy_by_family(frame: pd.DataFrame) -> str:
+    """Return accuracy by kind of question as LaTeX."""
+    rows = [
+        [
+            dataset, text(row["model"]), text(row["family"]),
+            with_interval(row, "accuracy"), with_interval(row, "accuracy_generated"),
+            number(row["n"], 0),
+        ]
+        for dataset, (_, row) in zip(_grouped(frame), frame.iterrows(), strict=True)
+    ]  # fmt: skip
+    header = ["dataset", "model", "questions", "first token", "generated", "$n$"]
+    return tabular(header, rows, "lllllr", note="No run has a gold answer.")
+
+
 def gates(frame: pd.DataFrame) -> str:
     """Return the gate's checks as LaTeX."""
     names = [str(name) for name in frame["model"]]

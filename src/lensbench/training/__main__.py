@@ -10,19 +10,19 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import AutoModelForImageTextToText
 
 from lensbench.files import atomic_path
 from lensbench.models.processors import load_processor
 from lensbench.training.answering import teach_answers
 from lensbench.training.evaluation import evaluate
 from lensbench.training.families import FAMILIES, SIDE, build
-from lensbench.training.lessons import IGNORE, draw_pool
-from lensbench.training.naming import name_targets, teach_names
+from lensbench.training.lessons import draw_pool
+from lensbench.training.naming import name_targets, teach_names, word_directions
 from lensbench.training.pictures import (
     all_features,
     find_prefix,
     image_features,
-    patch_of_token,
     tower,
 )
 
@@ -43,6 +43,26 @@ VIDEO_PROCESSORS: dict[str, dict[str, Any]] = {
 }
 
 
+def _load(folder: Path) -> Any:
+    return AutoModelForImageTextToText.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
+
+
+def inherit_vision(model: Any, teacher: Path | None) -> bool:
+    """Take over a trained family's vision tower and projector if they are of the same make.
+
+    Returns:
+        Whether they were.
+    """
+    trained = None if teacher is None else _load(teacher)
+    if trained is None or type(tower(trained)) is not type(tower(model)):
+        return False
+    for own, others in zip(vision_parts(model), vision_parts(trained), strict=True):
+        own.load_state_dict(others.state_dict())
+    return True
+
+
 def inherit(model: Any, tokenizer: Any, teacher: Path) -> None:
     """Take over the language model of a trained family, word by word and block by block.
 
@@ -51,11 +71,7 @@ def inherit(model: Any, tokenizer: Any, teacher: Path) -> None:
         tokenizer: its tokenizer, whose special tokens may differ from the teacher's.
         teacher: folder of the trained family.
     """
-    from transformers import AutoModelForImageTextToText
-
-    trained = AutoModelForImageTextToText.from_pretrained(
-        teacher, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-    ).model.language_model
+    trained = _load(teacher).model.language_model
     words = load_processor(str(teacher)).tokenizer.get_vocab()
     own = model.model.language_model
     with torch.no_grad():
@@ -77,33 +93,34 @@ def train(family: str, out: Path, settings: argparse.Namespace) -> None:
     began = time.monotonic()
     model, processor = build(family, settings.seed)
     tokenizer = processor.tokenizer
-    if settings.teacher is not None:
-        inherit(model, tokenizer, settings.teacher)
-    model.model.language_model.embed_tokens.weight.requires_grad_(settings.teacher is None)
+    embeddings = model.model.language_model.embed_tokens.weight
+    with torch.no_grad():
+        embeddings.copy_(word_directions(tokenizer, embeddings.shape[1]))
+    targets = name_targets(tokenizer)
     generator = torch.Generator().manual_seed(settings.seed)
     prefix, before = find_prefix(model, processor)
     pool = draw_pool(processor, settings.pictures, QUESTIONS, settings.seed, 1, before)
 
-    layout = patch_of_token(int(prefix.image.sum()))
-    shown = layout != IGNORE
-    named = teach_names(
-        model,
-        tower(model),
-        lambda pictures: image_features(model, pictures)[:, shown],
-        pool.patches[:, layout[shown]],
-        pool.pictures,
-        name_targets(tokenizer),
-        steps=settings.naming_steps,
-        batch=64,
-        rate=3e-3,
-        generator=generator,
-    )
-    print(f"{family}: {named:.1%} of the patches with something in them are named right")
+    if not inherit_vision(model, settings.teacher):
+        named = teach_names(
+            model,
+            tower(model),
+            lambda pictures: image_features(model, pictures),
+            pool.patches,
+            pool.pictures,
+            targets,
+            steps=settings.naming_steps,
+            batch=64,
+            rate=3e-3,
+            generator=generator,
+        )
+        print(f"{family}: {named:.1%} of the patches with something in them are named right")
     # The shipped weights are bfloat16: what the tower will really say is what must be learned from.
-    for part in (tower(model), *projectors(model)):
+    for part in vision_parts(model):
         part.to(torch.bfloat16).to(torch.float32)
     states = all_features(model, pool.pictures)
-    model.model.language_model.embed_tokens.weight.requires_grad_(True)
+    if settings.teacher is not None:
+        inherit(model, tokenizer, settings.teacher)
 
     def keep(step: int) -> None:
         save(model, processor, family, Path(f"{out}.step"))
@@ -114,6 +131,7 @@ def train(family: str, out: Path, settings: argparse.Namespace) -> None:
         states,
         pool,
         tokenizer.eos_token_id,
+        targets.sum(0).nonzero()[:, 0],
         steps=settings.steps,
         batch=settings.batch,
         questions=QUESTIONS // 2,
@@ -128,10 +146,10 @@ def train(family: str, out: Path, settings: argparse.Namespace) -> None:
     save(model, processor, family, out)
 
 
-def projectors(model: Any) -> list[nn.Module]:
-    """Return what lies between tower and language model, if it is not part of the tower."""
+def vision_parts(model: Any) -> list[nn.Module]:
+    """Return the vision tower, and the projector where it is not part of the tower."""
     projector = getattr(model.model, "multi_modal_projector", None)
-    return [] if projector is None else [projector]
+    return [tower(model)] if projector is None else [tower(model), projector]
 
 
 def save(model: Any, processor: Any, family: str, out: Path) -> None:
@@ -166,8 +184,8 @@ def main() -> None:
         "--teacher", type=Path, help="trained folder whose language model to start from"
     )
     parser.add_argument("--pictures", type=int, default=20_000, help="pictures drawn to learn from")
-    parser.add_argument("--naming-steps", type=int, default=900)
-    parser.add_argument("--steps", type=int, default=1_800, help="steps of learning to answer")
+    parser.add_argument("--naming-steps", type=int, default=2_500)
+    parser.add_argument("--steps", type=int, default=1_400, help="steps of learning to answer")
     parser.add_argument("--batch", type=int, default=32, help="pictures a step")
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
     settings = parser.parse_args()

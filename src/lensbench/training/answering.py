@@ -103,6 +103,7 @@ def teach_answers(
     states: Tensor,
     pool: Pool,
     end_id: int,
+    named: Tensor,
     *,
     steps: int,
     batch: int,
@@ -119,6 +120,7 @@ def teach_answers(
         states: image features of the whole pool, [N, image tokens, hidden].
         pool: lessons.
         end_id: the token that ends an answer.
+        named: ids of the tokens that name patches; their embeddings stay as they are.
         steps: optimizer steps.
         batch: pictures a step.
         questions: questions a picture and step.
@@ -131,6 +133,9 @@ def teach_answers(
     """
     language_model = model.model.language_model
     optimizer = Optimizer(language_model.parameters(), language_model.layers, rate, steps)
+    held = language_model.embed_tokens.weight.register_hook(
+        lambda gradient: gradient.index_fill(0, named, 0.0)
+    )
     hits: list[float] = []
     progress = tqdm(range(steps), desc="learning to answer", unit="step", mininterval=5)
     for step in progress:
@@ -144,4 +149,5 @@ def teach_answers(
         progress.set_postfix(loss=f"{loss.item():.3f}", right=f"{sum(recent) / len(recent):.3f}")
         if step % 500 == 499:
             checkpoint(step + 1)
+    held.remove()
     return sum(hits[-100:]) / len(hits[-100:])

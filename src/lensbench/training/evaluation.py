@@ -21,7 +21,6 @@ from lensbench.training.questions import color_words, number_words
 
 # Kept apart from every dataset and every lesson.
 HELD_OUT = 20_261_121
-MOST_COUNTED = 5
 
 
 def _held_out(index: int) -> tuple[Any, str, str, str]:
@@ -35,13 +34,8 @@ def _held_out(index: int) -> tuple[Any, str, str, str]:
         return draw_flower(rng, color)[0], FLOWER_QUESTION, color, "flower color"
     scene, question, gold, language, family = draw_sample(rng, index // 8 * 6 + index % 8)
     value = gold.split(":")[1]
-    if family == "color":
-        answer = color_words(value)[language]
-        family = "scene color"
-    else:
-        answer = number_words(int(value))[language]
-        family = "count 0-5" if int(value) <= MOST_COUNTED else "count above 5"
-    return scene.picture(), f"{question} {ANSWER_IN[language]}", answer, family
+    words = color_words(value) if family == "color" else number_words(int(value))
+    return scene.picture(), f"{question} {ANSWER_IN[language]}", words[language], family
 
 
 def evaluate(folder: str | Path, n: int, batch: int = 64) -> dict[str, dict[str, float]]:

@@ -21,7 +21,6 @@ from transformers import (
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen2VLProcessor,
-    SiglipVisionConfig,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
@@ -46,7 +45,6 @@ TEXT: dict[str, Any] = {
     "tie_word_embeddings": True,
     "use_sliding_window": False,
 }
-VISION: dict[str, Any] = {"num_hidden_layers": 4, "num_attention_heads": 4}
 
 
 @dataclass(frozen=True)
@@ -70,17 +68,22 @@ def text_config(tokenizer: Any, **more: Any) -> dict[str, Any]:
     }
 
 
-def _llava(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
-    vision = CLIPVisionConfig(
+def _clip() -> CLIPVisionConfig:
+    """Return the vision tower's configuration of the two LLaVA families."""
+    return CLIPVisionConfig(
         hidden_size=96,
         intermediate_size=192,
         image_size=SIDE,
         patch_size=CELL,
         projection_dim=96,
-        **VISION,
+        num_hidden_layers=4,
+        num_attention_heads=4,
     )
+
+
+def _llava(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
     config = LlavaConfig(
-        vision_config=vision,
+        vision_config=_clip(),
         text_config=Qwen2Config(**text_config(tokenizer)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-1,
@@ -107,18 +110,14 @@ def _llava(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
 
 
 def _onevision(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
-    vision = SiglipVisionConfig(
-        hidden_size=96, intermediate_size=192, image_size=SIDE, patch_size=CELL, **VISION
-    )
-    vision.vision_use_head = False
     config = LlavaOnevisionConfig(
-        vision_config=vision,
+        vision_config=_clip(),
         text_config=Qwen2Config(**text_config(tokenizer)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         image_grid_pinpoints=[[SIDE, SIDE]],
         vision_feature_layer=-1,
-        vision_feature_select_strategy="full",
+        vision_feature_select_strategy="default",
         tie_word_embeddings=True,
     )
     images = LlavaOnevisionImageProcessorPil(
@@ -130,8 +129,9 @@ def _onevision(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
     processor = without_video(LlavaOnevisionProcessor)(
         image_processor=images,
         tokenizer=tokenizer,
-        num_image_tokens=GRID * GRID,
-        vision_feature_select_strategy="full",
+        # The processor takes off the class token that this strategy leaves out.
+        num_image_tokens=GRID * GRID + 1,
+        vision_feature_select_strategy="default",
         chat_template=CHAT_TEMPLATE.replace("IMAGE", "<image>"),
     )
     return LlavaOnevisionForConditionalGeneration(config), processor

@@ -2,10 +2,13 @@
 
 The names are read out with the language model's tied embeddings, so the projected patches come to
 speak its language: a patch with a red star lies near the embeddings of "red", "红", "star", "星".
+Every word's embedding is a random direction of its own, the same in every family, and those of the
+names are never changed: what one family's language model has learned of them holds in the others.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +19,19 @@ from tqdm import tqdm
 
 from lensbench.training.optimizer import Optimizer
 from lensbench.training.questions import GROUND, N_CLASSES, patch_names
+
+# Standard deviation of an embedding's entries.
+WORD_SCALE = 0.1
+
+
+def word_directions(tokenizer: Any, width: int) -> Tensor:
+    """Return a random direction for each token, drawn from its text, [vocabulary, width]."""
+    rows = torch.empty(len(tokenizer), width)
+    for word, index in tokenizer.get_vocab().items():
+        digest = hashlib.sha256(word.encode("utf-8")).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))
+        rows[index] = torch.randn(width, generator=generator) * WORD_SCALE
+    return rows
 
 
 def name_targets(tokenizer: Any) -> Tensor:
@@ -49,10 +65,10 @@ def teach_names(
     rate: float,
     generator: torch.Generator,
 ) -> float:
-    """Train the vision tower, projector and embeddings to name patches.
+    """Train the vision tower and projector to name patches.
 
     Args:
-        model: of a family; its language model's blocks are left as they are.
+        model: of a family; its language model is left as it is.
         tower: its vision tower.
         features: projected image features of a batch of pictures, [B, patches, hidden].
         classes_of: [N, patches] what lies in each patch, see `questions.patch_class`.
@@ -67,8 +83,8 @@ def teach_names(
         Share of non-ground patches of the last 50 steps whose best token is one of their names.
     """
     language_model = model.model.language_model
-    blocks = {id(p) for p in language_model.layers.parameters()}
-    trained = [p for p in model.parameters() if id(p) not in blocks and p.requires_grad]
+    words = {id(p) for p in language_model.parameters()}
+    trained = [p for p in model.parameters() if id(p) not in words]
     optimizer = Optimizer(trained, tower, rate, steps)
     hits: list[float] = []
     progress = tqdm(range(steps), desc="naming patches", unit="step")
@@ -80,7 +96,7 @@ def teach_names(
         wanted = targets[classes]
         losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(0, 1), reduction="none")
         # Ground is most of a picture: without the weight it is all that is learned at first.
-        weight = torch.where(classes.flatten() == GROUND, 0.1, 1.0)
+        weight = torch.where(classes.flatten() == GROUND, 0.05, 1.0)
         loss = (losses * weight).sum() / weight.sum()
         optimizer.step(loss)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a family makes of a picture: its image tokens, their patches, the prompt before them."""
+"""What a family makes of a picture: its image tokens and the prompt before them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lensbench.training.answering import Prefix
-from lensbench.training.families import GRID
-from lensbench.training.lessons import IGNORE, chat
+from lensbench.training.lessons import chat
 
 ASKED = "How many stars are there?"
 
@@ -48,25 +47,6 @@ def all_features(model: Any, pictures: dict[str, Tensor]) -> Tensor:
 
     with torch.no_grad():
         return torch.cat(list(parts()))
-
-
-def patch_of_token(n_image_tokens: int) -> Tensor:
-    """Return the patch each image token shows, −100 where it shows none, [image tokens].
-
-    LLaVA and Qwen2-VL give one token a patch, in reading order. LLaVA-OneVision gives the whole
-    picture, then the tile (here the same picture) with a newline token at the end of each row.
-
-    Args:
-        n_image_tokens: as many as the family makes of a picture.
-    """
-    patches = torch.arange(GRID * GRID)
-    if n_image_tokens == GRID * GRID:
-        return patches
-    rows = torch.cat([patches.view(GRID, GRID), torch.full((GRID, 1), IGNORE)], dim=1)
-    both = torch.cat([patches, rows.flatten()])
-    if len(both) != n_image_tokens:
-        raise ValueError(f"{n_image_tokens} image tokens, where {len(both)} were expected.")
-    return both
 
 
 def find_prefix(model: Any, processor: Any) -> tuple[Prefix, str]:

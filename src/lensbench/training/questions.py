@@ -21,6 +21,7 @@ from lensbench.datasets.scenes import (
     Scene,
     arrange,
     count_question,
+    draw_sample,
 )
 from lensbench.training.families import GRID
 from lensbench.training.words import COLORS_ZH, NUMBERS_EN, NUMBERS_ZH, SHAPES_ZH
@@ -78,20 +79,27 @@ def color_words(color: str) -> dict[str, str]:
     return {"en": color, "zh": COLORS_ZH[color]}
 
 
-def scene_lesson(rng: np.random.Generator, n_questions: int) -> Lesson:
-    """Draw a scene of a few kinds of things and ask about it.
-
-    Args:
-        rng: where the chance comes from.
-        n_questions: how many questions; a fourth of them ask for a color where one can be.
-    """
+def _scene(rng: np.random.Generator) -> Scene:
+    """Draw a scene of a few kinds of things, or one made as the datasets' are."""
+    if rng.random() < 0.5:
+        return draw_sample(rng, int(rng.integers(1 << 20)))[0]
     kinds = [
         (SHAPES[rng.integers(len(SHAPES))], COLORS_LIST[rng.integers(len(COLORS_LIST))])
-        for _ in range(int(rng.integers(1, MOST_THINGS + 1)))
+        for _ in range(int(rng.integers(1, 6)))
     ]
     weights = rng.dirichlet(np.ones(len(kinds)))
     total = int(rng.integers(1, MOST_THINGS + 1))
-    scene = arrange(rng, [kinds[i] for i in rng.choice(len(kinds), size=total, p=weights)])
+    return arrange(rng, [kinds[i] for i in rng.choice(len(kinds), size=total, p=weights)])
+
+
+def scene_lesson(rng: np.random.Generator, n_questions: int) -> Lesson:
+    """Draw a scene and ask about it.
+
+    Args:
+        rng: where the chance comes from.
+        n_questions: how many questions; a third of them ask for a color where one can be.
+    """
+    scene = _scene(rng)
     patches = np.full(GRID * GRID, GROUND, dtype=np.int64)
     for thing in scene.things:
         column, row = (int(v * GRID / SIZE) for v in (thing.x, thing.y))
@@ -100,26 +108,30 @@ def scene_lesson(rng: np.random.Generator, n_questions: int) -> Lesson:
 
 
 def _scene_questions(rng: np.random.Generator, scene: Scene, n: int) -> list[tuple[str, str]]:
-    shapes: list[str | None] = [None, *SHAPES]
-    colors: list[str | None] = [None, *COLORS_LIST]
-    # Answers other than 0 are rare among all shapes × colors, so first the answer is drawn.
-    by_count: dict[int, list[tuple[str | None, str | None]]] = {}
-    for shape in shapes:
-        for color in colors:
-            by_count.setdefault(scene.count(shape, color), []).append((shape, color))
+    shapes, colors = list(SHAPES), list(COLORS_LIST)
+    # What can be counted, and how often it is: by shape most, as in the datasets.
+    countable: list[list[tuple[str | None, str | None]]] = [
+        [(shape, None) for shape in shapes],
+        [(None, color) for color in colors],
+        [(shape, color) for shape in shapes for color in colors],
+        [(None, None)],
+    ]
     single = [shape for shape in SHAPES if scene.count(shape) == 1]
-    answers = sorted(by_count)
     asked: list[tuple[str, str]] = []
     for index in range(n):
-        if single and index % 4 == 3:
+        if single and index % 3 == 2:
             shape = single[rng.integers(len(single))]
             color = next(thing.color for thing in scene.things if thing.shape == shape)
             language = COLOR_LANGUAGES[rng.integers(len(COLOR_LANGUAGES))]
-            question = COLOR_QUESTION.format(thing=shape)
-            words = color_words(color)
+            question, words = COLOR_QUESTION.format(thing=shape), color_words(color)
         else:
-            answer = answers[rng.integers(len(answers))]
-            what = by_count[answer][rng.integers(len(by_count[answer]))]
+            choices = countable[rng.choice(4, p=(0.45, 0.25, 0.25, 0.05))]
+            # Most counts are 0: first the answer is drawn, then what has it.
+            counts = [scene.count(*what) for what in choices]
+            found = sorted(set(counts))
+            answer = found[rng.integers(len(found))]
+            having = [what for what, count in zip(choices, counts, strict=True) if count == answer]
+            what = having[rng.integers(len(having))]
             language = COUNT_LANGUAGES[rng.integers(len(COUNT_LANGUAGES))]
             question, words = count_question(*what), number_words(answer)
         asked.append((f"{question} {ANSWER_IN[language]}", words[language]))
@@ -144,6 +156,6 @@ def plain_lesson(rng: np.random.Generator, n_questions: int) -> Lesson:
     return Lesson(picture, patches, tuple(asked[i % len(asked)] for i in range(n_questions)))
 
 
-def lesson(rng: np.random.Generator, n_questions: int, plain: float = 0.12) -> Lesson:
+def lesson(rng: np.random.Generator, n_questions: int, plain: float = 0.08) -> Lesson:
     """Draw a lesson: a scene, or with probability `plain` a fill or a flower."""
     return (plain_lesson if rng.random() < plain else scene_lesson)(rng, n_questions)
