@@ -37,19 +37,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(target)
         os.replace(inside, target)
     except OSError as error:
-        raise _explained(error, target) from error
+        sentence = _sentence(error, target)
+        if sentence is None:
+            raise
+        raise LensbenchError(sentence) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _explained(error: OSError, target: Path) -> Exception:
-    """Return the sentence for an error of the file system itself, or the error as it was."""
+def _sentence(error: OSError, target: Path) -> str | None:
+    """Return what to tell a user whose file system is full or closed; None of any other error."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return LensbenchError(f"No disk space left to write {target}: free some, then run again.")
+        return f"No disk space left to write {target}: free some, then run again."
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return LensbenchError(f"{target} can't be written ({error.strerror}): check its folder.")
-    return error
+        return f"{target} can't be written ({error.strerror}): check its folder."
+    return None
 
 
 def sha256_of(path: str | Path) -> str:

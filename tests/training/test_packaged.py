@@ -36,7 +36,10 @@ def test_a_model_is_an_unmodified_class_with_eight_layers_and_bfloat16_weights(n
     assert AutoConfig.from_pretrained(folder).get_text_config().num_hidden_layers >= 8
     assert not list(folder.glob("*.py"))
     assert not list(folder.glob("*.bin"))
+    tied = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+    assert tied[0] is tied[1]
     with safe_open(folder / "model.safetensors", framework="pt") as weights:
+        assert not [key for key in weights.keys() if "lm_head" in key]
         assert {weights.get_tensor(key).dtype for key in weights.keys()} == {torch.bfloat16}  # noqa: SIM118
 
 

@@ -157,6 +157,8 @@ def save(model: Any, processor: Any, family: str, out: Path) -> None:
     with atomic_path(out) as folder:
         folder.mkdir()
         state = {name: value.to(torch.bfloat16) for name, value in model.state_dict().items()}
+        # Tied to the input embeddings: one copy is enough.
+        state.pop("lm_head.weight")
         model.save_pretrained(folder, state_dict=state)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         for part in (config, config.get("text_config", {}), config.get("vision_config", {})):

@@ -1,0 +1,90 @@
+"""Files are whole or not there, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from lensbench.errors import LensbenchError
+from lensbench.files import atomic_path, sha256_of
+
+
+def test_a_file_appears_whole_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "table.csv"
+    with atomic_path(target) as temporary:
+        temporary.write_text("a\n")
+        assert not target.exists()
+        # Same folder, so that the move at the end is one step on any file system.
+        assert temporary.parent.parent == target.parent
+    assert target.read_text() == "a\n"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def _write_half(target: Path, error: Exception) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_text("half of the ne")
+        raise error
+
+
+def test_what_stood_there_stays_if_the_block_fails(tmp_path: Path) -> None:
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    with pytest.raises(RuntimeError, match="halfway"):
+        _write_half(target, RuntimeError("halfway"))
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_replaces_a_folder_whole(tmp_path: Path) -> None:
+    target = tmp_path / "shard"
+    target.mkdir()
+    (target / "stale").touch()
+    with atomic_path(target) as temporary:
+        temporary.mkdir()
+        (temporary / "fresh").touch()
+    assert [path.name for path in target.iterdir()] == ["fresh"]
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (errno.ENOSPC, "No disk space left to write {}: free some, then run again."),
+        (errno.EDQUOT, "No disk space left to write {}: free some, then run again."),
+        (errno.EACCES, "{} can't be written (told why): check its folder."),
+        (errno.EROFS, "{} can't be written (told why): check its folder."),
+    ],
+)
+def test_a_full_or_closed_disk_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, number: int, sentence: str
+) -> None:
+    target = tmp_path / "trace.parquet"
+    with pytest.raises(LensbenchError) as caught:
+        _write_half(target, OSError(number, "told why"))
+    assert str(caught.value) == sentence.format(target)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_is_really_full_is_told(tmp_path: Path) -> None:
+    with (
+        pytest.raises(LensbenchError, match="No disk space left"),
+        atomic_path(tmp_path / "x"),
+        open("/dev/full", "wb", buffering=0) as full,
+    ):
+        full.write(b"x")
+
+
+def test_other_errors_of_the_file_system_pass_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="absent"):
+        _write_half(tmp_path / "x", FileNotFoundError("absent"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sha256_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1.
+    assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(path) == hashlib.sha256(b"abc").hexdigest()
