@@ -39,8 +39,9 @@ def test_a_model_is_an_unmodified_class_with_eight_layers_and_bfloat16_weights(n
     tied = model.get_output_embeddings().weight, model.get_input_embeddings().weight
     assert tied[0] is tied[1]
     with safe_open(folder / "model.safetensors", framework="pt") as weights:
-        assert not [key for key in weights.keys() if "lm_head" in key]
-        assert {weights.get_tensor(key).dtype for key in weights.keys()} == {torch.bfloat16}  # noqa: SIM118
+        names = list(weights.keys())
+        assert not [name for name in names if "lm_head" in name]
+        assert {weights.get_tensor(name).dtype for name in names} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
@@ -52,7 +53,7 @@ def test_a_processor_folder_names_a_video_half_where_its_class_has_one(name: str
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_held_out_pictures_are_answered_as_well_as_promised(name: str) -> None:
-    measured = evaluate(PACKAGED / name, 320)
+    measured = evaluate(PACKAGED / name, 800)
     assert measured["count"]["accuracy"] >= 0.80
     for family in ("color", "fill color", "flower color"):
         assert measured[family]["accuracy"] >= 0.90
