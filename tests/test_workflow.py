@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,13 +19,14 @@ import pytest
 from matplotlib.text import Text
 from nbclient import NotebookClient
 
-from conftest import Snakemake
 from lensbench import workflow
 from lensbench.config import ROOT
 from lensbench.errors import ConfigError
 from lensbench.figures import FIGURES, RUN_FIGURES
 from lensbench.metrics.tables import RUN_TABLES
 from lensbench.tables import TABLES
+
+Snakemake = Callable[..., subprocess.CompletedProcess[str]]
 
 FIFTH = """\
 use rule extract as extract_tiny_fifth with:
