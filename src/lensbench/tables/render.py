@@ -143,8 +143,8 @@ def accuracy_by_answer(frame: pd.DataFrame) -> str:
     for family in families:
         here = often[[str(answer).rpartition(":")[0] == family for answer in often["answer"]]]
         answers = list(dict.fromkeys(sorted(here["answer"], key=_answer_key)))
-        for start in range(0, len(answers), 8):
-            blocks.append(_answer_block(here, family, answers[start : start + 8]))
+        for start in range(0, len(answers), 9):
+            blocks.append(_answer_block(here, family, answers[start : start + 9]))
     note = f"No answer was asked {FEWEST_SAMPLES} times or more."
     return "\n\\par\\medskip\n".join(blocks) if blocks else tabular([], [], "", note=note)
 
