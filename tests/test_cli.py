@@ -53,6 +53,10 @@ def lensbench(
             ["inspect", "m", "--source", "folder:x", "--out", "x", "--options", '{"dtipe": 1}'],
             "takes no setting dtipe: there are dtype, device.",
         ),
+        (
+            ["dataset", "scenes", "--out", "x", "--options", '{"n": 4, "seed": "a"}'],
+            "The dataset scenes takes a whole number for seed, not 'a'",
+        ),
         (["fetch-model", "gpt9", "--out", "x"], "gpt9 can't be fetched here"),
         (["figure", "nope", "--metrics", ".", "--out", "x"], "There is no figure 'nope'"),
         (

@@ -88,6 +88,19 @@ def test_no_yaml_and_no_mapping_and_no_file(tmp_path: Path) -> None:
         config.load_config(tmp_path / "absent.yaml")
 
 
+def test_a_folder_that_is_not_there_is_told_before_anything_runs(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"datasets: {{flowers: {{folder: {tmp_path / 'none'}}}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        config.load_config(path)
+    assert str(caught.value) == (
+        f"datasets.flowers.folder in {path} is {tmp_path / 'none'}, but there is no such folder: "
+        "name one with photographs, or null to draw flowers."
+    )
+    (tmp_path / "none").mkdir()
+    assert config.load_config(path)["datasets"]["flowers"]["folder"] == str(tmp_path / "none")
+
+
 def test_value_from_the_command_line_is_said_to_be_from_there(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("seed: 1\n", encoding="utf-8")

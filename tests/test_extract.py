@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.planted import image_model, looking_model, text_model, token_id, written_model
 
-from lensbench.datasets.manifest import write_manifest
+from lensbench.datasets.manifest import read_manifest, write_manifest
 from lensbench.errors import DataError, GateError, LensbenchError, TraceError
 from lensbench.extract import ExtractOptions, extract_shard, inspect_model
 from lensbench.lexicon import LANGUAGES
@@ -167,6 +167,19 @@ def test_pictures_that_can_not_be_read_are_rows_with_their_reason(tmp_path, extr
     assert "text.png can't be read" in samples.loc["s-3", "rejected"]
     assert "<image>" in samples.loc["s-4", "rejected"]
     assert set(read_table(out, "trajectory")["sample_id"]) == {"s-0"}
+
+
+def test_a_picture_that_the_dataset_could_not_read_keeps_its_reason(tmp_path, extracted):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    Image.new("RGB", (32, 32), "red").save(folder / "good.png")
+    data = manifest(folder, ["How many ?"] * 2, images=["good.png", "gone.png"], style="chat")
+    frame = read_manifest(data).assign(source=["good.jpg", "gone.jpg (truncated or damaged)"])
+    write_manifest(data, frame)
+    samples = read_table(extracted(image_model("llava"), data), "samples").set_index("sample_id")
+    assert samples.loc["s-1", "rejected"] == (
+        "The picture can't be read: gone.jpg (truncated or damaged)."
+    )
 
 
 def test_a_shard_of_nothing_but_rejected_samples_is_written(tmp_path, extracted):

@@ -55,6 +55,7 @@ def test_a_folder_replaces_a_folder_whole(tmp_path: Path) -> None:
         (errno.EDQUOT, "No disk space left to write {}: free some, then run again."),
         (errno.EACCES, "{} can't be written (told why): check its folder."),
         (errno.EROFS, "{} can't be written (told why): check its folder."),
+        (errno.ENOTDIR, "{} can't be made (told why): name another place."),
     ],
 )
 def test_a_full_or_closed_disk_is_one_sentence_and_leaves_nothing(
@@ -80,6 +81,15 @@ def test_other_errors_of_the_file_system_pass_as_they_are(tmp_path: Path) -> Non
     with pytest.raises(FileNotFoundError, match="absent"):
         _write_half(tmp_path / "x", FileNotFoundError("absent"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_below_a_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(LensbenchError, match=r"file/x/y can't be made .*: name another place"),
+        atomic_path(tmp_path / "file" / "x" / "y"),
+    ):
+        pass
 
 
 def test_sha256_of_a_file(tmp_path: Path) -> None:

@@ -51,6 +51,10 @@ def _settings(options: str) -> dict[str, Any]:
     return settings
 
 
+_TYPES: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
+_KINDS = {"int": "a whole number", "float": "a number", "str": "a text"}
+
+
 def _fitting(
     what: str, settings: dict[str, Any], call: Callable[..., Any], given: tuple[str, ...] = ()
 ) -> dict[str, Any]:
@@ -60,6 +64,14 @@ def _fitting(
         if key not in wanted:
             known = ", ".join(wanted)
             raise ConfigError(f"{what} takes no setting {key}: there are {known}.")
+        kind = str(wanted[key].annotation)
+        allowed = _TYPES.get(kind, object)
+        if not isinstance(settings[key], allowed) or (
+            kind in ("int", "float") and isinstance(settings[key], bool)
+        ):
+            raise ConfigError(
+                f"{what} takes {_KINDS[kind]} for {key}, not {settings[key]!r}: correct --options."
+            )
     for key, parameter in wanted.items():
         if parameter.default is parameter.empty and key not in settings:
             raise ConfigError(f"{what} needs the setting {key}: give it in --options.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,7 +80,20 @@ def validate(
     if error is not None:
         raise ConfigError(_sentence(error, list(files)))
     filled: dict[str, Any] = with_defaults(plain, schema)
+    _check_folder(filled, list(files))
     return filled
+
+
+def _check_folder(config: Mapping[str, Any], files: Sequence[str | Path]) -> None:
+    """Refuse a folder of photographs that is not there, before any job has begun."""
+    flowers = config.get("datasets", {}).get("flowers", {})
+    folder = flowers.get("folder")
+    if folder is not None and flowers.get("n", 0) and not Path(folder).is_dir():
+        where = f" in {files[-1]}" if files else ""
+        raise ConfigError(
+            f"datasets.flowers.folder{where} is {folder}, but there is no such folder: name one "
+            "with photographs, or null to draw flowers."
+        )
 
 
 def load_config(path: str | Path, *overlays: str | Path) -> dict[str, Any]:

@@ -262,7 +262,7 @@ def _encoded(
     rejected: list[dict[str, Any]] = []
     for row in batch:
         try:
-            picture = [open_picture(folder / row["image"])] if row["image"] is not None else []
+            picture = [_picture(folder, row)] if row["image"] is not None else []
             # Alone first, where it is cheap to: one sample that fails must not take a batch along.
             if not picture:
                 _check_length(loaded, encode(loaded, [row]))
@@ -289,6 +289,15 @@ def _encoded(
             raise
     kept, pictures = [kept[i] for i in good], [pictures[i] for i in good if pictures]
     return kept, encode(loaded, kept, pictures) if kept else None, rejected
+
+
+def _picture(folder: Path, row: dict[str, Any]) -> Image.Image:
+    """Open a sample's picture; one that its dataset could not read is refused with its reason."""
+    path = folder / str(row["image"])
+    source = str(row["source"])
+    if not path.exists() and source.endswith(")"):
+        raise DataError(f"The picture can't be read: {source}.")
+    return open_picture(path)
 
 
 def _check_length(loaded: LoadedModel, encoded: Encoded) -> None:

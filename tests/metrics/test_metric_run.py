@@ -311,6 +311,13 @@ def test_all_rejected_is_one_sentence(scenes: Made, tmp_path: Path) -> None:
         compute_run(shards, scenes.model_folder, FEW)
 
 
+def test_another_model_s_vocabulary_is_refused(scenes: Made, facts: Made) -> None:
+    assert scenes.model_folder.name != facts.model_folder.name
+    said = f"holds the vocabulary and forms of {facts.model_folder.name}, but the traces are"
+    with pytest.raises(TraceError, match=said):
+        compute_run(scenes.shards, facts.model_folder, FEW)
+
+
 def test_no_samples_at_all_is_one_sentence(scenes: Made, tmp_path: Path) -> None:
     shards = edited(scenes, tmp_path, lambda t: t.update({k: v[:0] for k, v in t.items()}))
     with pytest.raises(DataError, match="none of 0 samples could be read"):

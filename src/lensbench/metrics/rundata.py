@@ -148,6 +148,12 @@ def load_run(trace_folders: Sequence[str | Path], model_folder: str | Path) -> R
     samples = read_table(folders, "samples")
     metas = [read_meta(folder) for folder in folders]
     meta = metas[0]
+    noted = read_meta(model_folder)
+    if (noted.model, noted.scripts, noted.languages) != (meta.model, meta.scripts, meta.languages):
+        raise TraceError(
+            f"{model_folder} holds the vocabulary and forms of {noted.model}, but the traces are "
+            f"of {meta.model}: give the folder that inspect wrote for it."
+        )
     missing = sorted(set(range(meta.n_shards)) - {m.shard for m in metas})
     if missing or len(metas) != meta.n_shards:
         raise TraceError(

@@ -185,6 +185,9 @@ def _load(source: Source, dtype: torch.dtype) -> tuple[str, Any, Any, tuple[str,
     auto: Any
     if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         task, auto, processor = "image-text", AutoModelForImageTextToText, load_processor(folder)
+        # Asked in another form than it was trained on, a model gives numbers that mean nothing.
+        if not getattr(processor, "chat_template", None):
+            raise ModelError(f"{source} has no chat template: add its chat_template.jinja.")
     elif source.kind == "gguf" or kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         task, auto = "text", AutoModelForCausalLM
         processor = AutoTokenizer.from_pretrained(folder, **extra)
