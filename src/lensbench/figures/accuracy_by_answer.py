@@ -48,7 +48,7 @@ def panels_of(frames: style.Frames) -> list[Panel]:
         title = style.run_title(model, dataset)
         total = rows["answer"].nunique()
         if len(answers) < total:
-            title += f" ({len(answers)} of {total})"
+            title += f" ({len(answers)}/{total})"
         panels.append(Panel(dataset, title, _matrix(rows[rows["answer"].isin(answers)])))
         theirs = printed[(printed["model"] == model) & (printed["panel"] == dataset)]
         for origin_set, published_rows in theirs.groupby("dataset"):
