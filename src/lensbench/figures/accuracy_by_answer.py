@@ -46,9 +46,6 @@ def panels_of(frames: style.Frames) -> list[Panel]:
         rows = style.of_run(table, model, dataset)
         answers = _most_frequent(rows)
         title = style.run_title(model, dataset)
-        total = rows["answer"].nunique()
-        if len(answers) < total:
-            title += f" ({len(answers)}/{total})"
         panels.append(Panel(dataset, title, _matrix(rows[rows["answer"].isin(answers)])))
         theirs = printed[(printed["model"] == model) & (printed["panel"] == dataset)]
         for origin_set, published_rows in theirs.groupby("dataset"):
