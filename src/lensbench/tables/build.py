@@ -14,6 +14,7 @@ SUMMARY_METRICS = (
     "accuracy", "accuracy_generated", "convergence_depth", "first_hit_layer", "changes_of_mind",
     "last_block_change",
 )  # fmt: skip
+FAMILY_METRICS = ("accuracy", "accuracy_generated")
 FEWEST_SAMPLES = 5  # an answer asked less often has no accuracy worth a column
 
 
@@ -23,19 +24,26 @@ def summary(frames: Frames) -> pd.DataFrame:
     rows = []
     for model, dataset in runs_of(table):
         run = of_run(table, model, dataset).set_index("metric")
-        row: dict[str, object] = {"dataset": dataset, "model": model}
-        for metric in SUMMARY_METRICS:
-            for part in ("value", "low", "high"):
-                name = metric if part == "value" else f"{metric}_{part}"
-                row[name] = run[part].get(metric, float("nan"))
-        row["n"] = run["n"].get("accuracy", float("nan"))
-        rows.append(row)
-    return pd.DataFrame(rows, columns=_summary_columns())
+        n = run["n"].get("accuracy", float("nan"))
+        rows.append({
+            "dataset": dataset, "model": model, **_with_bounds(run, SUMMARY_METRICS), "n": n,
+        })  # fmt: skip
+    return pd.DataFrame(rows, columns=["dataset", "model", *_bounded(SUMMARY_METRICS), "n"])
 
 
-def _summary_columns() -> list[str]:
-    parts = [f"{metric}{part}" for metric in SUMMARY_METRICS for part in ("", "_low", "_high")]
-    return ["dataset", "model", *parts, "n"]
+def _bounded(metrics: tuple[str, ...]) -> list[str]:
+    """Return the columns of metrics with their intervals: name, name_low, name_high of each."""
+    return [f"{metric}{part}" for metric in metrics for part in ("", "_low", "_high")]
+
+
+def _with_bounds(rows: pd.DataFrame, metrics: tuple[str, ...]) -> dict[str, object]:
+    """Return those columns' values from rows indexed by metric, NaN for a metric without a row."""
+    values = [
+        rows[part].get(metric, float("nan"))
+        for metric in metrics
+        for part in ("value", "low", "high")
+    ]
+    return dict(zip(_bounded(metrics), values, strict=True))
 
 
 LANGUAGE_COLUMNS = (
@@ -139,22 +147,13 @@ def accuracy_by_family(frames: Frames) -> pd.DataFrame:
     for model, dataset in runs_of(table):
         run = of_run(table, model, dataset)
         for family in sorted(run["family"].unique()):
-            row: dict[str, object] = {"dataset": dataset, "model": model, "family": family}
             here = run[run["family"] == family].set_index("metric")
-            for metric in FAMILY_METRICS:
-                for part in ("value", "low", "high"):
-                    name = metric if part == "value" else f"{metric}_{part}"
-                    row[name] = here[part].get(metric, float("nan"))
-            row["n"] = here["n"].max()
-            rows.append(row)
-    return pd.DataFrame(rows, columns=["dataset", "model", "family", *_with_bounds(), "n"])
-
-
-FAMILY_METRICS = ("accuracy", "accuracy_generated")
-
-
-def _with_bounds() -> list[str]:
-    return [f"{metric}{part}" for metric in FAMILY_METRICS for part in ("", "_low", "_high")]
+            rows.append({
+                "dataset": dataset, "model": model, "family": family,
+                **_with_bounds(here, FAMILY_METRICS), "n": here["n"].max(),
+            })  # fmt: skip
+    columns = ["dataset", "model", "family", *_bounded(FAMILY_METRICS), "n"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def accuracy_by_answer(frames: Frames) -> pd.DataFrame:
