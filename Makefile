@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help reproduce test check format golden lock readme environment clean
+.PHONY: help reproduce test check format golden coverage lock readme environment clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -33,6 +33,9 @@ format: environment ## format Python and snakemake files in place
 golden: environment ## regenerate the golden outputs that tests compare with
 	-$(BIN)/python -m pytest -q tests/golden --regen-all
 	$(BIN)/python -m pytest -q tests/golden
+
+coverage: environment ## judge every type of model that transformers has; writes docs/coverage.*
+	OMP_NUM_THREADS=1 $(BIN)/lensbench coverage --jobs "$$(nproc)"
 
 lock: environment ## write requirements.lock from the present environment
 	$(BIN)/python scripts/lock.py

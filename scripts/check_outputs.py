@@ -28,6 +28,7 @@ FIGURES = [
     "concept_mass",
     "final_rank",
     "entropy_kl",
+    "lenses",
     "convergence",
     "heads",
 ]
@@ -41,6 +42,7 @@ METRICS = [
     "han_in_topk",
     "script_mass",
     "concept_mass",
+    "lenses",
     "heads",
     "stages",
     "convergence",
@@ -61,6 +63,7 @@ SHARD = [
     "samples.parquet",
     "trajectory.parquet",
     "heads.parquet",
+    "lenses.parquet",
     "floors.parquet",
     "provenance.json",
 ]

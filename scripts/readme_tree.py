@@ -17,6 +17,9 @@ BLOCK = re.compile(r"```tree\n.*?```", re.DOTALL)
 
 # Folders with a line of their own; those whose text ends in (…) are told as a whole.
 TOLD = {
+    "benchmarks/": "what it costs, beside the plain pass and beside other tools",
+    "docs/": "pages that are made: which types of model are supported",
+    "src/lensbench/coverage/": "a tiny random model of every type, and a verdict on each",
     ".ci/": "the check that runs before a change is taken",
     "config/": "what is run, and how large",
     "notebooks/": "notebooks as Python files (jupytext)",
@@ -54,6 +57,7 @@ TOLD = {
     "LICENSE": "Apache-2.0",
     "README.md": "this page",
     "pyproject.toml": "the package, its pinned dependencies and the linters' settings",
+    "docs/coverage.csv": "the verdict on each type, with its reason",
     "config/README.md": "every key, what it allows and its default",
     "src/lensbench/data/facts.yaml": "the questions of the dataset facts",
     "src/lensbench/data/lexicon.yaml": "concepts and their forms in nine languages",

@@ -54,6 +54,7 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
         layers = np.arange(last + 1)
         depth = layers / last
         rise = 1 / (1 + np.exp(-16 * (depth - 0.6 - 0.1 * rng.random())))
+        hump = np.exp(-(((depth - 0.55) / 0.15) ** 2))
         n = 100
         by_layer = {
             "accuracy": 0.95 * rise,
@@ -67,6 +68,17 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
             top = 1.0 if metric in ("accuracy", "top1_is_final") else None
             add("by_layer", model, dataset, metric=metric, layer=layers, depth=depth,
                 **_band(values, n, top))  # fmt: skip
+        for lens in ("normed", "raw", "attention", "mlp"):
+            from_layer = 0 if lens in ("normed", "raw") else 1
+            at, shown = layers[from_layer:], depth[from_layer:]
+            share = {"normed": rise, "raw": 0.6 * rise, "attention": 0.3 * hump, "mlp": 0.8 * hump}
+            for metric, values in {
+                "agreement": share[lens][from_layer:],
+                "entropy_nats": (8 if lens == "normed" else 3) - 2.5 * shown,
+                "final_rank_median": np.floor(20000 * (1 - share[lens][from_layer:]) ** 4),
+            }.items():
+                add("lenses", model, dataset, lens=lens, metric=metric, layer=at, depth=shown,
+                    **_band(values, n, 1.0 if metric == "agreement" else None))  # fmt: skip
         if dataset == "facts":
             answers = [f"number:{i}" for i in range(12)] + ["capital:paris", "color:red"]
         elif dataset == "scenes":
@@ -81,7 +93,6 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
             for metric in ("accuracy", "accuracy_generated"):
                 add("accuracy_by_family", model, dataset, family=family, asked=["all"],
                     metric=metric, **_band(np.array([share]), 40))  # fmt: skip
-        hump = np.exp(-(((depth - 0.55) / 0.15) ** 2))
         for k in range(1, 6):
             add("han_in_topk", model, dataset, k=k, layer=layers,
                 **_band(np.clip(hump * (0.4 + 0.12 * k), 0, 1), n))  # fmt: skip
@@ -130,6 +141,8 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
             "stable2_layer": 0.62 * last, "stable4_layer": 0.65 * last, "changes_of_mind": 0.41,
             "found_and_lost": 0.05, "last_block_js": 0.031, "last_block_change": 0.012,
             "early_exit_layer": 0.8 * last, "early_exit_agreement": 0.97,
+            "raw_convergence_layer": 0.8 * last, "raw_last_layer_agreement": 0.55,
+            "attention_blocks_on_final": 0.2 * last, "mlp_blocks_on_final": 0.3 * last,
             "concept_forms_kept": 120.0, "n_rejected": 0.0,
         }  # fmt: skip
         add("summary", model, dataset, metric=list(summary),

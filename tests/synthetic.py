@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from lensbench.trace import TraceMeta, write_model_table, write_shard
-from lensbench.trace_schema import FORMS
+from lensbench.trace_schema import FORMS, LENSES
 
 SCRIPTS = (
     "Latin", "Han", "Kana", "Hangul", "Cyrillic", "Greek", "Arabic", "Hebrew", "Devanagari",
@@ -86,6 +86,9 @@ class Truth:
         stages: (first layer, last layer, mean image mass) of the planted stages of attention.
         image_head: (layer, head) that attends to the image alone.
         rejected: sample ids that could not be read.
+        raw_convergence: sample_id → convergence layer of the raw lens at step 0.
+        raw_last: sample_id → whether the raw lens has the final token on top at the last layer.
+        writes: "attention" and "mlp" → blocks whose write has the final token on top, everywhere.
     """
 
     convergence: dict[str, int]
@@ -96,6 +99,9 @@ class Truth:
     stages: list[tuple[int, int, float]]
     image_head: tuple[int, int]
     rejected: list[str]
+    raw_convergence: dict[str, int]
+    raw_last: dict[str, bool]
+    writes: dict[str, list[int]]
 
 
 def make_run(
@@ -137,7 +143,17 @@ def make_run(
     rng = np.random.default_rng([seed, len(model), len(dataset)])
     kind, concepts = DATASETS[dataset]
     meta = TraceMeta(
-        model, dataset, 0, n_shards, k, SCRIPTS, LANGUAGES, n_layers, n_heads, "normed"
+        model,
+        dataset,
+        0,
+        n_shards,
+        k,
+        SCRIPTS,
+        LANGUAGES,
+        n_layers,
+        n_heads,
+        "normed",
+        tuple(range(1, n_layers + 1)),
     )
     manifest = _manifest(rng, dataset, kind, concepts, n_samples, asked, oddities)
     _write_dataset(root / "datasets" / dataset, manifest, rng)
@@ -146,24 +162,27 @@ def make_run(
     rejected = [manifest.sample_id.iloc[-1]] if oddities and n_samples > 2 else []
     read = manifest[~manifest.sample_id.isin(rejected)]
     plan = _plan(rng, read, n_layers, n_steps, accuracy)
-    trajectory = _trajectory(rng, plan, n_layers, k)
+    logits = _logits(rng, plan, np.stack(plan.top.to_numpy()), n_layers)
+    trajectory = _trajectory(plan, logits, k)
     stages = _stages(n_layers) if kind == "image" else []
     heads, image_head = _heads(rng, plan, meta, stages)
     samples = _samples(manifest, plan, kind, rejected)
     floors = _floors(meta, root)
+    first = plan[plan.step == 0].reset_index(drop=True)
+    lenses, raw_convergence, raw_last, writes = _lenses(
+        rng, first, logits[plan.step == 0][:, -1:], n_layers
+    )
+    tables = {"samples": samples, "trajectory": trajectory, "heads": heads, "lenses": lenses}
     for shard in range(n_shards):
         ids = set(manifest.sample_id.iloc[shard::n_shards])
-        tables = {
-            name: frame[frame.sample_id.isin(ids)]
-            for name, frame in (("samples", samples), ("trajectory", trajectory), ("heads", heads))
-        }
+        here = {name: frame[frame.sample_id.isin(ids)] for name, frame in tables.items()}
         write_shard(
             root / "traces" / model / dataset / str(shard),
-            {**tables, "floors": floors},
+            {**here, "floors": floors},
             TraceMeta(**{**meta.__dict__, "shard": shard}),
             {"model": model, "dataset": dataset, "seed": seed, "source": "tests/synthetic.py"},
         )
-    first = plan[plan.step == 0].set_index("sample_id")
+    first = first.set_index("sample_id")
     usable = first[[bool(CONCEPTS[gold]) for gold in first.gold]]
     return Truth(
         convergence=first.convergence.to_dict(),
@@ -174,6 +193,9 @@ def make_run(
         stages=stages,
         image_head=image_head,
         rejected=rejected,
+        raw_convergence=raw_convergence,
+        raw_last=raw_last,
+        writes=writes,
     )
 
 
@@ -282,10 +304,15 @@ def _han_span(n_layers: int) -> tuple[int, int]:
     return round(0.4 * n_layers), round(0.6 * n_layers)
 
 
+def _quiet(final: int) -> list[int]:
+    """Tokens that may stand where nothing is planted: no Han, not the end, not the final one."""
+    ids = range(TOKEN_ID[END])
+    return [i for i in ids if VOCABULARY[i][1] != "Han" and i != final]
+
+
 def _plan(rng, read, n_layers, n_steps, accuracy) -> pd.DataFrame:
     """One row a sample × step: its final token and the top-1 token planted at every layer."""
     start, end = _han_span(n_layers)
-    quiet = [i for i, (_, script) in enumerate(VOCABULARY) if script != "Han" and i < TOKEN_ID[END]]
     rows = []
     for sample in read.itertuples():
         steps = 1 + int(rng.integers(n_steps)) if n_steps > 1 else 1
@@ -296,7 +323,7 @@ def _plan(rng, read, n_layers, n_steps, accuracy) -> pd.DataFrame:
             options = _ids(concept, sample.language) or _ids(concept, "en")
             final = options[0] if step == 0 else TOKEN_ID[END if step == steps - 1 else " the"]
             convergence = int(rng.integers(end + 1, n_layers + 1))
-            top = rng.choice([i for i in quiet if i != final], n_layers + 1)
+            top = rng.choice(_quiet(final), n_layers + 1)
             han = _ids(sample.gold, "zh")
             if step == 0 and han:
                 top[start : end + 1] = han[0]
@@ -322,18 +349,24 @@ def _plan(rng, read, n_layers, n_steps, accuracy) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _trajectory(rng, plan, n_layers, k) -> pd.DataFrame:
-    """Softmaxes of seeded logits in which the planned token leads, and their true statistics."""
+def _logits(rng, plan, top, n_layers) -> np.ndarray:
+    """Seeded logits [rows, layers, V] in which the token planned for a layer leads."""
     rows, layers, size = len(plan), n_layers + 1, len(VOCABULARY)
-    top = np.stack(plan.top.to_numpy())
     logits = rng.normal(0, 1, (rows, layers, size))
     han = np.array([script == "Han" for _, script in VOCABULARY])
     logits[:, :, han] -= 8
     margin = 0.5 + 6 * (np.arange(layers) / n_layers) ** 2 * rng.uniform(0.5, 1.2, (rows, 1))
     lead = logits.max(axis=2) + margin
     np.put_along_axis(logits, top[:, :, None], lead[:, :, None], axis=2)
+    return logits
+
+
+def _trajectory(plan, logits, k, last=None) -> pd.DataFrame:
+    """Softmaxes of logits and their true statistics, held against the last layer or `last`."""
+    rows, layers, _ = logits.shape
     logp = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
-    p, log_last = np.exp(logp), logp[:, -1:, :]
+    last = logits[:, -1:] if last is None else last
+    p, log_last = np.exp(logp), last - np.log(np.exp(last).sum(axis=2, keepdims=True))
     last = np.exp(log_last)
     middle = np.log((p + last) / 2)
     js = ((p * (logp - middle)).sum(2) + (last * (log_last - middle)).sum(2)) / 2
@@ -385,6 +418,40 @@ def _trajectory(rng, plan, n_layers, k) -> pd.DataFrame:
             "script_mass": lists(script_mass),
             "concept_mass": lists(concept_mass),
         }
+    )
+
+
+def _lenses(rng, first, last, n_layers) -> tuple[pd.DataFrame, dict, dict, dict]:
+    """Rows of `lenses` for the steps 0, and what is planted in them.
+
+    The raw lens finds the final token at a layer of each sample's own, and loses it at the last one
+    in every third sample; attention and MLP write it in two blocks each, in every sample.
+    """
+    writes = {"attention": [2, n_layers - 1], "mlp": [3, n_layers]}
+    convergence = rng.integers(n_layers // 2, n_layers + 1, len(first))
+    kept = np.arange(len(first)) % 3 != 0
+    frames = []
+    for lens in ("raw", *writes):
+        top = np.stack([
+            rng.choice(_quiet(final), n_layers + 1) for final in first.final
+        ])  # fmt: skip
+        for row, final in enumerate(first.final):
+            if lens == "raw":
+                top[row, convergence[row] : n_layers] = final
+                top[row, n_layers] = final if kept[row] else top[row, n_layers]
+            else:
+                top[row, writes[lens]] = final
+        frame = _trajectory(first, _logits(rng, first, top, n_layers), 1, last)
+        for name in ("top_id", "top_logprob"):
+            frame[name] = [values[0] for values in frame[name]]
+        frame = frame.assign(lens=lens)[[column.name for column in LENSES.columns]]
+        frames.append(frame[frame.layer >= (lens != "raw")])
+    ids = first.sample_id.tolist()
+    return (
+        pd.concat(frames, ignore_index=True),
+        dict(zip(ids, convergence.tolist(), strict=True)),
+        dict(zip(ids, kept.tolist(), strict=True)),
+        writes,
     )
 
 

@@ -15,7 +15,8 @@ from tests.planted import image_model, looking_model, text_model, token_id, writ
 
 from lensbench.config import ROOT
 from lensbench.datasets.manifest import write_manifest
-from lensbench.extract import ExtractOptions, extract_shard, inspect_model
+from lensbench.extract import ExtractOptions, extract_shard
+from lensbench.inspection import inspect_model
 from lensbench.metrics.collect import collect, write_csv
 from lensbench.metrics.run import MetricOptions, compute_run, write_run
 from lensbench.models.load import LoadedModel

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from tests.planted import image_model, looking_model, text_model, token_id, written_model
 
 from lensbench.datasets.manifest import read_manifest, write_manifest
-from lensbench.errors import DataError, GateError, LensbenchError, TraceError
-from lensbench.extract import ExtractOptions, extract_shard, inspect_model
+from lensbench.errors import DataError, GateError, LensbenchError, ModelError, TraceError
+from lensbench.extract import ExtractOptions, extract_shard
+from lensbench.inspection import inspect_model
+from lensbench.lens.patches import read_patches
 from lensbench.lexicon import LANGUAGES
+from lensbench.models.prompt import encode
 from lensbench.scripts import SCRIPTS
 from lensbench.trace import read_meta, read_table, stack
 
@@ -198,6 +204,7 @@ def test_two_runs_give_the_same_bytes(tmp_path, extracted):
     assert names == [
         "floors.parquet",
         "heads.parquet",
+        "lenses.parquet",
         "provenance.json",
         "samples.parquet",
         "trajectory.parquet",
@@ -269,3 +276,104 @@ def test_bad_input_is_met_with_a_sentence(tmp_path, extracted):
     inspect_model(text_model("gpt2"), tmp_path / "other")
     with pytest.raises(LensbenchError, match="other was written for gpt2, not llama: run inspect"):
         extract_shard(loaded, data, 0, 1, OPTIONS, tmp_path / "out", tmp_path / "other")
+
+
+def test_memory_running_out_halves_the_batch_and_goes_on_saying_so(tmp_path, extracted, capsys):
+    loaded = text_model("llama", seed=1)
+    words = ("Why ?", "How many stars ?", "Why is the sky blue ?", "How many ?", "Why red ?")
+    data = manifest(tmp_path / "data", words)
+    options = ExtractOptions(batch_size=5, max_new_tokens=2, top_k=3, floor_directions=4)
+    wanted = read_table(extracted(loaded, data, options), "trajectory")
+    sizes = []
+
+    def crowded(module, args, kwargs):
+        sizes.append(len(kwargs["input_ids"]))
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    handle = loaded.model.register_forward_pre_hook(crowded, with_kwargs=True)
+    # The probes of the gate are two prompts, so they pass.
+    found = read_table(extracted(loaded, data, options, name="small"), "trajectory")
+    handle.remove()
+    said = capsys.readouterr().err
+    assert "Memory ran out at a batch of 5: going on with batches of 2" in said
+    assert sizes[0] == 5
+    assert max(sizes[1:]) == 2
+    for column in ("sample_id", "step", "layer"):
+        assert wanted[column].tolist() == found[column].tolist()
+    np.testing.assert_array_equal(stack(wanted, "top_id"), stack(found, "top_id"))
+    np.testing.assert_allclose(stack(wanted, "top_logprob"), stack(found, "top_logprob"), atol=1e-5)
+
+
+def test_a_sample_that_does_not_fit_alone_is_named(tmp_path, extracted):
+    loaded = text_model("llama")
+    data = manifest(tmp_path / "data", ["Why ?", "How many ?"])
+    extracted(loaded, data)
+
+    def crowded(module, args, kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    loaded.model.register_forward_pre_hook(crowded, with_kwargs=True)
+    with pytest.raises(ModelError, match=r"Sample s-\d alone doesn't fit into the memory of cpu"):
+        extracted(loaded, data, name="again")
+    assert not (tmp_path / "again-0").exists()
+
+
+def test_patches_that_are_asked_for_are_a_table(tmp_path, extracted):
+    loaded = image_model("qwen2vl", seed=4)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for index, size in enumerate([(32, 32), (64, 32)]):
+        Image.effect_noise(size, 80).convert("RGB").save(folder / f"{index}.png")
+    images = ["0.png", "1.png"]
+    data = manifest(folder, ["How many ?", "Why"], images=images, style="chat")
+    options = ExtractOptions(
+        batch_size=2, max_new_tokens=1, top_k=3, floor_directions=4, patches=True
+    )
+    out = extracted(loaded, data, options)
+    patches, samples = read_table(out, "patches"), read_table(out, "samples")
+    for index, name in enumerate(images):
+        own = patches[patches["sample_id"] == f"s-{index}"]
+        height, width = samples.loc[index, ["grid_h", "grid_w"]]
+        assert len(own) == 4 * height * width
+        first = own[own["layer"] == 0]
+        assert first["row"].tolist() == [r for r in range(height) for _ in range(width)]
+        assert first["col"].tolist() == list(range(width)) * height
+        row = {"prompt": samples.loc[index, "asked"], "style": "chat", "image": name}
+        alone = encode(loaded, [row], [Image.open(folder / name)])
+        (wanted,) = read_patches(loaded, alone, k=3)
+        logprob = stack(own, "top_logprob").reshape(4, -1, 3)
+        np.testing.assert_allclose(logprob, wanted.top_logprob, atol=1e-4)
+    plain = extracted(loaded, data, name="plain")
+    with pytest.raises(TraceError, match=r"patches.parquet is missing"):
+        read_table(plain, "patches")
+
+
+def test_a_folder_written_for_other_weights_is_refused(tmp_path):
+    loaded = text_model("llama")
+    data = manifest(tmp_path / "data", ["Why ?"])
+    inspect_model(loaded, tmp_path / "model")
+    other = replace(loaded, weights_sha256="0" * 64)
+    with pytest.raises(ModelError, match="written for other weights of llama: run inspect again"):
+        extract_shard(other, data, 0, 1, OPTIONS, tmp_path / "out", tmp_path / "model")
+
+
+def test_a_model_without_heads_to_read_has_a_trace_without_them(tmp_path, extracted):
+    loaded = text_model("llama", seed=1)
+    data = manifest(tmp_path / "data", ["Why ?", "How many stars ?"])
+    heads = replace(loaded.anatomy.heads, layers=(), modules=(), tellers=(), n_heads=0)
+    silent = replace(loaded, anatomy=replace(loaded.anatomy, heads=heads, n_heads=0))
+    out = extracted(silent, data)
+    assert read_table(out, "heads").empty
+    assert read_meta(out).head_layers == ()
+    assert len(read_table(out, "trajectory", step=0)) == 2 * 4
+    some = replace(
+        loaded.anatomy.heads,
+        layers=loaded.anatomy.heads.layers[1:2],
+        modules=loaded.anatomy.heads.modules[1:2],
+    )
+    hybrid = replace(loaded, anatomy=replace(loaded.anatomy, heads=some))
+    shutil.rmtree(tmp_path / "model")
+    rows = read_table(extracted(hybrid, data, name="hybrid"), "heads", step=0)
+    assert rows["layer"].unique().tolist() == [2]
+    assert len(rows) == 2 * 4

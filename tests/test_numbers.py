@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from lensbench.config import ROOT, read_yaml
 from lensbench.errors import LensbenchError
+from lensbench.figures.style import runs_of
 from lensbench.numbers import write_numbers
+from lensbench.paper import PARTS, write_parts
 from metric_frames import metric_frames, write_metric_frames
 
 FRAMES = metric_frames(4)
@@ -65,3 +68,38 @@ def test_a_name_tex_cannot_hold_is_refused_and_nothing_is_left(tmp_path: Path) -
     with pytest.raises(LensbenchError, match="can't be a key"):
         write_numbers(frames, tmp_path / "n.tex")
     assert list(tmp_path.iterdir()) == []
+
+
+def parts_of(folder: Path, **extraction: object) -> dict[str, str]:
+    """Return the paper's generated parts for the runs of FRAMES, with other settings."""
+    config = read_yaml(ROOT / "config/config.yaml")
+    config["extraction"] |= extraction
+    write_metric_frames(folder / "metrics", FRAMES)
+    write_parts(folder / "parts", folder / "metrics", runs_of(FRAMES["summary"]), config)
+    return {part: (folder / "parts" / f"{part}.tex").read_text("utf-8") for part in PARTS}
+
+
+@pytest.mark.parametrize("lenses", [["raw", "attention", "mlp"], ["raw"], []])
+def test_every_number_that_the_paper_s_parts_ask_for_is_there(
+    tmp_path: Path, numbers: dict[str, str], lenses: list[str]
+) -> None:
+    parts = parts_of(tmp_path, lenses=lenses)
+    text = "\n".join(parts.values())
+    asked = re.findall(r"\\lb(num|pct|ci|pctci|low|high|n)\{(.+?)\}\{(.+?)\}\{(.+?)\}", text)
+    asked += re.findall(r"\\lb(model)\{(.+?)\}\{(.+?)\}", text)
+    asked += re.findall(r"\\lb(count)\{(.+?)\}", text)
+    assert len(asked) > 50
+    for kind, *key in asked:
+        assert "/".join([kind, *key]) in numbers, key
+    # Both lenses are shown on one text model and one model with pictures.
+    of_lenses = {tuple(key) for _, *key in asked if re.match("raw_|attention_|mlp_", key[-1])}
+    wanted = ["raw_convergence_layer", "raw_last_layer_agreement"] if "raw" in lenses else []
+    wanted += ["attention_blocks_on_final", "mlp_blocks_on_final"] if "mlp" in lenses else []
+    runs = [("smollm2-135m", "facts"), ("lensbench-llava", "fills")]
+    assert of_lenses == {(*run, metric) for run in runs for metric in wanted}
+
+
+def test_a_raw_main_lens_is_not_held_against_a_normed_one_that_is_not_there(tmp_path: Path) -> None:
+    parts = parts_of(tmp_path, lens="raw")
+    assert "raw_" not in parts["results"]
+    assert "In this run the lens is raw" in parts["settings"]

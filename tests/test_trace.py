@@ -24,7 +24,7 @@ from lensbench.trace import (
 )
 from lensbench.trace_schema import SCHEMA_VERSION, TABLES
 
-META = TraceMeta("m", "d", 0, 1, 2, ("Latin", "Han"), ("en", "zh", "ru"), 1, 2, "normed")
+META = TraceMeta("m", "d", 0, 1, 2, ("Latin", "Han"), ("en", "zh", "ru"), 1, 2, "normed", (1,))
 Tables = dict[str, Any]
 
 
@@ -81,10 +81,31 @@ def tables(ids: tuple[str, ...] = ("b", "a")) -> Tables:
             "image_max": 0.25,
         }
     )
+    lenses = pd.DataFrame(
+        {
+            "sample_id": np.repeat(ids, 3),
+            "lens": np.tile(["raw", "raw", "mlp"], n),
+            "layer": np.tile([0, 1, 1], n),
+            "top_id": 6,
+            "top_logprob": -0.5,
+            "entropy_nats": 0.5,
+            "kl_to_final_nats": 0.25,
+            "final_rank": 3,
+            "final_logprob": -1.5,
+            "gold_rank": -1,
+            "gold_logprob": 0.0,
+        }
+    )
     floors = pd.DataFrame(
         {"layer": [0, 1], "norm": 2.0, "n_directions": 3, "script_mass": [[0.5, 0.5]] * 2}
     )
-    return {"samples": samples, "trajectory": trajectory, "heads": heads, "floors": floors}
+    return {
+        "samples": samples,
+        "trajectory": trajectory,
+        "heads": heads,
+        "lenses": lenses,
+        "floors": floors,
+    }
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -113,7 +134,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_types_in_the_file_are_those_of_the_schema(tmp_path: Path) -> None:
     write_shard(tmp_path / "0", tables(), META)
-    for name in ("samples", "trajectory", "heads", "floors"):
+    for name in ("samples", "trajectory", "heads", "lenses", "floors"):
         schema = pq.read_schema(tmp_path / "0" / f"{name}.parquet")
         assert schema.remove_metadata() == TABLES[name].arrow(META.widths)
 
@@ -265,6 +286,15 @@ BAD = {
         lambda given: given.update(floors=given["floors"].drop(columns="norm")),
         "table floors lacks ['norm']",
     ),
+    "negative rank in a lens": (
+        _change("lenses", "final_rank", 3, -1),
+        "table lenses, column final_rank, row 1 (sample_id a, lens raw, layer 0)",
+    ),
+    "lens twice": (
+        _change("lenses", "lens", 2, "raw"),
+        "table lenses, column sample_id lens layer, row 5",
+    ),
+    "missing lenses": (lambda given: given.pop("lenses"), "a shard needs the tables"),
     "missing table": (lambda given: given.pop("floors"), "a shard needs the tables"),
 }
 

@@ -70,7 +70,8 @@ def test_default_plan_has_every_output_and_no_training_or_hub(snakemake: Snakema
     rules = {job.rule for job in jobs}
     assert not [rule for rule in rules if rule.startswith("train_")]
     assert "extract_gpt2" not in rules
-    assert "results/traces/smollm2-135m/facts/1/heads.parquet" in outputs
+    for table in ("heads", "lenses"):
+        assert f"results/traces/smollm2-135m/facts/1/{table}.parquet" in outputs
 
 
 def test_paper_plan_has_the_published_models(snakemake: Snakemake) -> None:

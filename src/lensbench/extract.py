@@ -1,48 +1,42 @@
-"""Glue: a dataset's manifest × a model → one shard of traces, and what is noted of a model once."""
+"""Glue: a dataset's manifest × a model → one shard of traces."""
 
 from __future__ import annotations
 
 import json
 import platform
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from lensbench import __version__
 from lensbench.datasets.manifest import FILE_NAME, read_manifest
 from lensbench.errors import DataError, LensbenchError, ModelError
-from lensbench.files import atomic_path, sha256_of
+from lensbench.feed import Batch, Prepared, batches, default_workers, memory_ran_out, prepared
+from lensbench.files import sha256_of
+from lensbench.inspection import describe, model_meta
 from lensbench.lens.floors import random_floors
-from lensbench.lens.generate import trace_batch
 from lensbench.lens.groups import TokenGroups, token_groups
-from lensbench.lens.readout import read_out
 from lensbench.lens.rows import (
     HEAD_COLUMNS,
+    LENS_COLUMNS,
     SAMPLE_COLUMNS,
-    head_rows,
+    patch_rows,
     rejected_row,
-    sample_rows,
     trajectory_rows,
 )
-from lensbench.lexicon import LANGUAGES, load_lexicon
-from lensbench.models.gate import GateReport, run_gate
+from lensbench.lexicon import LANGUAGES
 from lensbench.models.load import LoadedModel
-from lensbench.models.prompt import Encoded, encode, open_picture
-from lensbench.models.vocabulary import forms_table, vocabulary_table
+from lensbench.progress import Progress
 from lensbench.scripts import SCRIPTS
-from lensbench.trace import TraceMeta, read_meta, read_table, write_model_table, write_shard
+from lensbench.trace import TraceMeta, read_meta, read_table, write_shard
+from lensbench.tracing import ExtractOptions, trace_rows
 
 _PACKAGES = (
     "lensbench",
@@ -54,86 +48,6 @@ _PACKAGES = (
     "torch",
     "transformers",
 )
-
-
-@dataclass(frozen=True)
-class ExtractOptions:
-    """How an extraction is run; the keys of the config's `extraction`, and two from outside it.
-
-    Args:
-        batch_size: samples a batch.
-        max_new_tokens: steps at most a sample.
-        top_k: top tokens kept a layer.
-        lens: "normed" (final norm at every layer) or "raw" (at none but the last).
-        floor_directions: random directions a layer for the floors.
-        seed: of the random directions.
-        config_hash: digest of the configuration, noted in the provenance.
-    """
-
-    batch_size: int = 8
-    max_new_tokens: int = 4
-    top_k: int = 10
-    lens: str = "normed"
-    floor_directions: int = 64
-    seed: int = 0
-    config_hash: str = ""
-
-    def __post_init__(self) -> None:
-        for key in ("batch_size", "max_new_tokens", "top_k", "floor_directions"):
-            if getattr(self, key) < 1:
-                raise LensbenchError(f"extraction.{key} is {getattr(self, key)}: use 1 or more.")
-        if self.lens not in ("normed", "raw"):
-            raise LensbenchError(f'extraction.lens is "{self.lens}": use "normed" or "raw".')
-
-
-def inspect_model(loaded: LoadedModel, folder: str | Path) -> GateReport:
-    """Run the gate and note what a model is: gate.json, model.json, vocabulary and forms.
-
-    The gate's report is written whether it passed or not; nothing else is if it failed.
-
-    Args:
-        loaded: the model, loaded with `verify=False`.
-        folder: where the four files go.
-
-    Returns:
-        The gate's report.
-
-    Raises:
-        GateError: if a check failed.
-    """
-    report = run_gate(loaded)
-    _write_text(Path(folder) / "gate.json", report.to_json())
-    report.require()
-    vocabulary = vocabulary_table(loaded.tokenizer, loaded.anatomy.vocab_size)
-    meta = _meta(loaded, "", 0, 1, ExtractOptions())
-    write_model_table(folder, "vocabulary", vocabulary, meta)
-    forms = forms_table(loaded.tokenizer, vocabulary, load_lexicon())
-    write_model_table(folder, "forms", forms, meta)
-    text = json.dumps(describe(loaded), indent=2, sort_keys=True) + "\n"
-    _write_text(Path(folder) / "model.json", text)
-    return report
-
-
-def describe(loaded: LoadedModel) -> dict[str, Any]:
-    """Return what a model is, as it stands in model.json."""
-    anatomy = loaded.anatomy
-    return {
-        "model": loaded.name,
-        "architecture": type(loaded.model).__name__,
-        "task": loaded.task,
-        "n_layers": anatomy.n_layers,
-        "n_heads": anatomy.n_heads,
-        "hidden_size": anatomy.hidden_size,
-        "n_parameters": loaded.n_parameters,
-        "vocabulary_size": anatomy.vocab_size,
-        "final_norm": type(anatomy.final_norm).__name__ if anatomy.final_norm is not None else "",
-        "logit_scale": anatomy.logit_scale,
-        "softcap": anatomy.softcap,
-        "dtype": loaded.dtype,
-        "source": loaded.source,
-        "revision": loaded.revision,
-        "weights_sha256": loaded.weights_sha256,
-    }
 
 
 def extract_shard(
@@ -163,19 +77,13 @@ def extract_shard(
     Raises:
         LensbenchError: if the manifest, the model's folder or the options can't be used.
     """
-    if not 0 <= shard < n_shards:
-        raise LensbenchError(f"Shard {shard} of {n_shards} does not exist: count from 0.")
-    manifest = read_manifest(manifest_folder)
+    manifest = checked_request(loaded.name, manifest_folder, shard, n_shards, model_folder)
     if loaded.task == "text" and (manifest["kind"] == "image").any():
         raise DataError(
             f"{loaded.name} takes no picture, but {manifest_folder} has some: run it on a text "
             "dataset."
         )
-    noted = read_meta(model_folder).model
-    if noted != loaded.name:
-        raise ModelError(
-            f"{model_folder} was written for {noted}, not {loaded.name}: run inspect for it."
-        )
+    _check_weights(loaded, model_folder)
     edges = np.linspace(0, len(manifest), n_shards + 1).round().astype(int)
     block = manifest.iloc[edges[shard] : edges[shard + 1]]
     rows = [{str(key): value for key, value in row.items()} for row in block.to_dict("records")]
@@ -194,6 +102,47 @@ def extract_shard(
     write_shard(out_folder, tables, meta, provenance)
 
 
+def checked_request(
+    model: str,
+    manifest_folder: str | Path,
+    shard: int,
+    n_shards: int,
+    model_folder: str | Path,
+) -> pd.DataFrame:
+    """Return the manifest of an extraction, once all that can be known before a model is loaded
+    is as it must be.
+
+    Args:
+        model: the model's name.
+        manifest_folder: the dataset.
+        shard: which block of the samples, from 0.
+        n_shards: number of blocks.
+        model_folder: what `inspect_model` wrote for the same model.
+
+    Raises:
+        LensbenchError: if it is not.
+    """
+    if not 0 <= shard < n_shards:
+        raise LensbenchError(f"Shard {shard} of {n_shards} does not exist: count from 0.")
+    manifest = read_manifest(manifest_folder)
+    noted = read_meta(model_folder).model
+    if noted != model:
+        raise ModelError(
+            f"{model_folder} was written for {noted}, not {model}: run inspect for it."
+        )
+    return manifest
+
+
+def _check_weights(loaded: LoadedModel, model_folder: str | Path) -> None:
+    """Refuse a folder that was written for the same name, but other weights."""
+    path = Path(model_folder) / "model.json"
+    noted = json.loads(path.read_text(encoding="utf-8")).get("weights_sha256")
+    if noted != loaded.weights_sha256:
+        raise ModelError(
+            f"{model_folder} was written for other weights of {loaded.name}: run inspect again."
+        )
+
+
 def _trace(
     loaded: LoadedModel,
     rows: Sequence[dict[str, Any]],
@@ -202,109 +151,88 @@ def _trace(
     options: ExtractOptions,
     log: str | Path | None,
 ) -> dict[str, pd.DataFrame]:
-    """Return the four tables of a shard."""
+    """Return the tables of a shard."""
+    tables: dict[str, list[pd.DataFrame]] = {
+        "trajectory": [],
+        "heads": [],
+        "lenses": [],
+        "patches": [],
+    }
     samples: list[dict[str, Any]] = []
-    trajectories, heads, norms = [], [], []
-    with _Progress(len(rows), loaded.name, log) as progress:
-        for batch in _batches(rows, options.batch_size):
-            kept, encoded, rejected = _encoded(loaded, batch, folder)
-            samples += rejected
-            if encoded is not None:
-                traced = trace_batch(loaded, encoded, options.max_new_tokens)
-                sample, step = (index.to(traced.residuals.device) for index in traced.steps())
-                states = traced.residuals[sample, step]
-                gold = groups.of([kept[index]["gold"] for index in sample.tolist()])
-                readout = read_out(
-                    states,
-                    lambda hidden: loaded.anatomy.logits(hidden, options.lens),
-                    loaded.anatomy.logits,
-                    options.top_k,
-                    groups.scripts,
-                    *gold,
-                    groups.n_languages,
-                )
-                ids = [kept[index]["sample_id"] for index in sample.tolist()]
-                trajectories.append(trajectory_rows(ids, step, readout))
-                heads.append(head_rows(ids, step, traced.heads[sample, step]))
-                norms.append(traced.residuals[:, 0].float().norm(dim=-1))
-                samples += sample_rows(loaded, kept, encoded, traced.ids)
-            progress.advance(len(batch))
-    floors = _floors(loaded, norms, groups, options)
+    norms: dict[str, Tensor] = {}
+    workers = default_workers(loaded.device) if options.workers is None else options.workers
+    feed = batches(
+        prepared(loaded.prompter, folder, rows, options.max_new_tokens, min(workers, len(rows))),
+        options.batch_size,
+        options.batch_positions,
+        loaded.tokenizer.pad_token_id,
+        loaded.pads,
+        loaded.joins,
+    )
+    with Progress(len(rows), loaded.name, log) as progress:
+        limit = options.batch_size
+        waiting: list[Batch | Prepared] = []
+        for given in feed:
+            waiting.append(given)
+            while waiting:
+                batch = waiting.pop()
+                if isinstance(batch, Prepared):
+                    samples.append(rejected_row(batch.row, batch.reason))
+                    progress.advance(1)
+                    continue
+                if len(batch.samples) > limit:
+                    waiting += reversed(batch.halves())
+                    continue
+                try:
+                    found = trace_rows(loaded, batch, groups, options)
+                except (RuntimeError, MemoryError) as error:
+                    if not memory_ran_out(error):
+                        raise
+                    limit = _smaller(loaded, batch, progress)
+                    waiting += reversed(batch.halves())
+                    continue
+                for name, frame in found.tables.items():
+                    tables[name].append(frame)
+                samples += found.samples
+                norms |= found.norms
+                progress.advance(len(batch.samples))
+    in_order = [norms[key] for key in sorted(norms)]
+    empty = {
+        "trajectory": trajectory_rows([], torch.zeros(0), None),
+        "heads": pd.DataFrame(columns=["sample_id", "step", "layer", "head", *HEAD_COLUMNS]),
+        "lenses": pd.DataFrame(columns=LENS_COLUMNS),
+        "patches": patch_rows([], []),
+    }
+    made = {name: _concat(parts, empty[name]) for name, parts in tables.items()}
+    if not options.patches:
+        del made["patches"]
     return {
         "samples": pd.DataFrame(samples, columns=SAMPLE_COLUMNS),
-        "trajectory": _concat(trajectories, trajectory_rows([], torch.zeros(0), None)),
-        "heads": _concat(
-            heads, pd.DataFrame(columns=["sample_id", "step", "layer", "head", *HEAD_COLUMNS])
-        ),
-        "floors": floors,
+        "floors": _floors(loaded, in_order, groups, options),
+        **made,
     }
 
 
-def _batches(rows: Sequence[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield runs of at most `size` samples of one kind and style, in order."""
-    batch: list[dict[str, Any]] = []
-    for row in rows:
-        same = not batch or all(row[key] == batch[0][key] for key in ("kind", "style"))
-        if not same or len(batch) == size:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+def _smaller(loaded: LoadedModel, batch: Batch, progress: Progress) -> int:
+    """Return the size of batches to go on with after memory ran out, and say so.
 
-
-def _encoded(
-    loaded: LoadedModel, batch: Sequence[dict[str, Any]], folder: Path
-) -> tuple[list[dict[str, Any]], Encoded | None, list[dict[str, Any]]]:
-    """Return the samples that could be read, as a batch, and rows of `samples` for the others."""
-    kept: list[dict[str, Any]] = []
-    pictures: list[Image.Image] = []
-    rejected: list[dict[str, Any]] = []
-    for row in batch:
-        try:
-            picture = [_picture(folder, row)] if row["image"] is not None else []
-            # Alone first, where it is cheap to: one sample that fails must not take a batch along.
-            if not picture:
-                _check_length(loaded, encode(loaded, [row]))
-        except DataError as error:
-            rejected.append(rejected_row(row, str(error)))
-            continue
-        kept.append(row)
-        pictures += picture
-    if not kept:
-        return kept, None, rejected
-    try:
-        return kept, encode(loaded, kept, pictures), rejected
-    # Processors raise anything for pictures they can't take (a strip of 1 × 1000 pixels …).
-    except Exception:
-        good: list[int] = []
-        for index, row in enumerate(kept):
-            try:
-                encode(loaded, [row], pictures[index : index + 1])
-                good.append(index)
-            except Exception as error:
-                reason = " ".join(str(error).split())[:200] or type(error).__name__
-                rejected.append(rejected_row(row, reason))
-        if len(good) == len(kept):
-            raise
-    kept, pictures = [kept[i] for i in good], [pictures[i] for i in good if pictures]
-    return kept, encode(loaded, kept, pictures) if kept else None, rejected
-
-
-def _picture(folder: Path, row: dict[str, Any]) -> Image.Image:
-    """Open a sample's picture; one that its dataset could not read is refused with its reason."""
-    path = folder / str(row["image"])
-    source = str(row["source"])
-    if not path.exists() and source.endswith(")"):
-        raise DataError(f"The picture can't be read: {source}.")
-    return open_picture(path)
-
-
-def _check_length(loaded: LoadedModel, encoded: Encoded) -> None:
-    config = loaded.model.config.get_text_config(decoder=True)
-    most = getattr(config, "max_position_embeddings", None)
-    if most is not None and encoded.n_tokens[0] >= most:
-        raise DataError(f"The prompt has {encoded.n_tokens[0]} tokens, the model takes {most}.")
+    Raises:
+        ModelError: if it ran out on a single sample.
+    """
+    if loaded.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    n = len(batch.samples)
+    if n == 1:
+        row = batch.rows[0]
+        raise ModelError(
+            f"Sample {row['sample_id']} alone doesn't fit into the memory of {loaded.device}: use "
+            "a device with more, or leave it out."
+        )
+    progress.say(
+        f"Memory ran out at a batch of {n}: going on with batches of {n // 2} (set "
+        f"extraction.batch_size to {n // 2} to begin there)."
+    )
+    return n // 2
 
 
 def _floors(
@@ -313,7 +241,7 @@ def _floors(
     columns = ["layer", "norm", "n_directions", "script_mass"]
     if not norms:
         return pd.DataFrame(columns=columns)
-    norm = torch.cat(norms).mean(0)
+    norm = torch.stack(norms).mean(0)
     mass = random_floors(
         loaded.anatomy, norm, groups.scripts, options.floor_directions, options.seed, options.lens
     )
@@ -330,16 +258,12 @@ def _concat(parts: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
 def _meta(
     loaded: LoadedModel, dataset: str, shard: int, n_shards: int, options: ExtractOptions
 ) -> TraceMeta:
-    return TraceMeta(
-        model=loaded.name,
+    return replace(
+        model_meta(loaded),
         dataset=dataset,
         shard=shard,
         n_shards=n_shards,
         k=options.top_k,
-        scripts=tuple(SCRIPTS),
-        languages=tuple(LANGUAGES),
-        n_layers=loaded.anatomy.n_layers,
-        n_heads=loaded.anatomy.n_heads,
         lens=options.lens,
     )
 
@@ -369,48 +293,3 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return __version__ if name == "lensbench" else ""
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
-# Always samples per second: tqdm by itself turns to seconds per sample where it is slow.
-_BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
-
-
-class _Progress:
-    """A bar on stderr with samples per second and time left, and the same as lines in a log."""
-
-    def __init__(self, total: int, name: str, log: str | Path | None) -> None:
-        self._total, self._done, self._start = total, 0, time.monotonic()
-        self._bar = tqdm(
-            total=total, desc=name, unit=" samples", file=sys.stderr, bar_format=_BAR_FORMAT
-        )
-        self._path = None if log is None else Path(log)
-
-    def __enter__(self) -> _Progress:
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.close()
-
-    def advance(self, n: int) -> None:
-        """Count n more samples."""
-        self._done += n
-        self._bar.update(n)
-        if self._path is None:
-            return
-        speed = self._done / max(time.monotonic() - self._start, 1e-9)
-        left = (self._total - self._done) / speed
-        line = f"{self._done}/{self._total} samples, {speed:.2f} samples/s, {left:.0f} s left\n"
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(line)

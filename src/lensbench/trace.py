@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from lensbench.errors import TraceError
 from lensbench.files import atomic_path
 from lensbench.trace_checks import check_shard, check_table
-from lensbench.trace_schema import SCHEMA_VERSION, SHARD_TABLES, TABLES
+from lensbench.trace_schema import ASKED_TABLES, SCHEMA_VERSION, SHARD_TABLES, TABLES
 
 _KEY = b"lensbench"
 _ROWS_A_GROUP = 262_144
@@ -42,6 +42,7 @@ class TraceMeta:
         n_layers: number of blocks L; `trajectory` has layers 0 … L.
         n_heads: query heads a block.
         lens: kind of lens, "normed" or "raw".
+        head_layers: numbers of the blocks that `heads` has rows of, from 1; empty for none.
         schema_version: version of `trace_schema`.
     """
 
@@ -55,6 +56,7 @@ class TraceMeta:
     n_layers: int
     n_heads: int
     lens: str
+    head_layers: tuple[int, ...]
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -70,9 +72,8 @@ class TraceMeta:
     def from_json(cls, text: str | bytes) -> TraceMeta:
         """Return the metadata of `to_json`."""
         values = json.loads(text)
-        values["scripts"], values["languages"] = map(
-            tuple, (values["scripts"], values["languages"])
-        )
+        for name in ("scripts", "languages", "head_layers"):
+            values[name] = tuple(values[name])
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
@@ -86,8 +87,9 @@ def write_shard(
 
     Args:
         folder: the shard's folder. Whatever it held before is gone afterwards.
-        tables: `samples`, `trajectory`, `heads` and `floors`, rows in any order; list columns hold
-            one array a row (`list(array2d)` makes such a column).
+        tables: `samples`, `trajectory`, `heads`, `floors` and, if they were asked for, `patches`,
+            rows in any order; list columns hold one array a row (`list(array2d)` makes such a
+            column).
         meta: what the shard says about itself.
         provenance: written beside the tables as provenance.json, if given.
 
@@ -96,10 +98,12 @@ def write_shard(
         LensbenchError: if the disk is full or the folder can't be written.
     """
     wanted = [table.name for table in SHARD_TABLES]
-    if sorted(tables) != sorted(wanted):
+    asked_for = [table.name for table in ASKED_TABLES if table.name in tables]
+    if sorted(tables) != sorted(wanted + asked_for):
         raise TraceError(f"A shard needs the tables {wanted}, but {sorted(tables)} were given.")
+    wanted += asked_for
     ready = {name: _prepared(name, tables[name], meta) for name in wanted}
-    check_shard(ready, meta.n_layers, meta.n_heads)
+    check_shard(ready, meta.n_layers, meta.n_heads, meta.head_layers)
     with atomic_path(folder) as path:
         path.mkdir()
         for name, table in ready.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -40,27 +40,36 @@ def check_table(name: str, table: pa.Table) -> None:
         _refuse(name, "image_mass + sink_mass + text_mass", table, off, "does not sum to 1")
 
 
-def check_shard(tables: Mapping[str, pa.Table], n_layers: int, n_heads: int) -> None:
+def check_shard(
+    tables: Mapping[str, pa.Table], n_layers: int, n_heads: int, head_layers: Sequence[int]
+) -> None:
     """Check that the tables of a shard fit together and are complete.
 
     Args:
         tables: `samples`, `trajectory`, `heads` and `floors`, each already checked and sorted.
         n_layers: number of blocks L.
         n_heads: query heads a block.
+        head_layers: the blocks that `heads` has rows of.
 
     Raises:
         TraceError: naming the table and what does not fit.
     """
     samples, trajectory, heads = tables["samples"], tables["trajectory"], tables["heads"]
     read = samples.filter(pc.is_null(samples["rejected"]))["sample_id"].to_pylist()
-    for name in ("trajectory", "heads"):
+    covering = ["trajectory", "heads"] if len(head_layers) else ["trajectory"]
+    for name in covering:
         found = tables[name]["sample_id"].unique().to_pylist()
         for sample in sorted(set(found) - set(read)):
             raise TraceError(f"Table {name} has rows of {sample}, which samples rejects or lacks.")
         for sample in sorted(set(read) - set(found)):
             raise TraceError(f"Table {name} has no row of {sample}, which samples does not reject.")
     _check_grid("trajectory", trajectory, np.arange(n_layers + 1), None)
-    _check_grid("heads", heads, np.arange(1, n_layers + 1), np.arange(n_heads))
+    if len(head_layers):
+        _check_grid("heads", heads, np.asarray(head_layers), np.arange(n_heads))
+    elif heads.num_rows:
+        raise TraceError("Table heads has rows, but the model has no layer whose heads are read.")
+    if "patches" in tables:
+        _check_patches(tables["patches"], samples, n_layers)
     layers = _values(tables["floors"], "layer")
     if read and not np.array_equal(layers, np.arange(n_layers + 1)):
         raise TraceError(f"Table floors must have one row for each layer 0 … {n_layers}.")
@@ -69,7 +78,7 @@ def check_shard(tables: Mapping[str, pa.Table], n_layers: int, n_heads: int) -> 
     _refuse("trajectory", "final_id", trajectory, last & top, "is not top_id[0] at the last layer")
     ranked = _values(trajectory, "final_rank") != 0
     _refuse("trajectory", "final_rank", trajectory, last & ranked, "is not 0 at the last layer")
-    _check_steps(trajectory, heads)
+    _check_steps(trajectory, heads if len(head_layers) else trajectory)
 
 
 def _check_column(name: str, table: pa.Table, column: Column) -> None:
@@ -130,6 +139,19 @@ def _check_grid(name: str, table: pa.Table, layers: np.ndarray, heads: np.ndarra
     if heads is not None:
         off = _values(table, "head") != np.tile(heads, times * len(layers))
         _refuse(name, "head", table, off, "is out of turn: a head is missing or too many")
+
+
+def _check_patches(patches: pa.Table, samples: pa.Table, n_layers: int) -> None:
+    """Every image position of every sample must be there at every layer."""
+    frame = samples.filter(pc.is_null(samples["rejected"])).to_pandas()
+    wanted = frame.set_index("sample_id")["n_image_tokens"].astype("int64") * (n_layers + 1)
+    found = patches["sample_id"].to_pandas().value_counts()
+    found = found.reindex(wanted.index, fill_value=0)
+    for sample in wanted.index[(found != wanted).to_numpy()][:1]:
+        raise TraceError(
+            f"Table patches has {found[sample]} rows of {sample}, where its image positions and "
+            f"layers make {wanted[sample]}."
+        )
 
 
 def _check_steps(trajectory: pa.Table, heads: pa.Table) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 LOG2 = 0.6931471805599453
 #: What float32 sums over a vocabulary of 10^5 tokens may be off by, in nats or in mass.
@@ -160,6 +160,46 @@ HEADS = Table(
     ),
 )
 
+PATCHES = Table(
+    "patches",
+    "a sample × layer × image position",
+    ("sample_id", "layer", "patch"),
+    (
+        _SAMPLE_ID,
+        _LAYER,
+        Column("patch", _ID, "image position, from 0, in the order of the prompt", low=0),
+        Column("row", _ID, "its row of the grid, from 0; -1 beyond the grid", low=-1),
+        Column("col", _ID, "its column of the grid, from 0; -1 beyond the grid", low=-1),
+        Column("top_id", _ID, "the k likeliest token ids, likeliest first", width="k", low=0),
+        Column("top_logprob", _REAL, "their log-probabilities, nats", width="k", **_LOGPROB),
+        Column("entropy_nats", _REAL, "entropy of p_l, nats", low=-SLACK),
+    ),
+)
+
+LENSES = Table(
+    "lenses",
+    "a sample × lens × layer, at step 0",
+    ("sample_id", "lens", "layer"),
+    (
+        _SAMPLE_ID,
+        Column(
+            "lens",
+            _TEXT,
+            '"raw" (no final norm, at no layer), "attention" or "mlp" (what that part of a block '
+            'writes, by itself), "mid" (the stream between the two)',
+        ),
+        Column("layer", _ID, "0 … L for raw, else the block, from 1", low=0),
+        Column("top_id", _ID, "the likeliest token id", low=0),
+        Column("top_logprob", _REAL, "its log-probability, nats", **_LOGPROB),
+        Column("entropy_nats", _REAL, "entropy of p, nats", low=-SLACK),
+        Column("kl_to_final_nats", _REAL, "KL(p_L ‖ p), nats; p_L is the model's own", low=-SLACK),
+        Column("final_rank", _ID, "rank of y = argmax p_L", low=0),
+        Column("final_logprob", _REAL, "log p(y), nats", **_LOGPROB),
+        Column("gold_rank", _ID, "rank of the gold token, -1 where there is none", low=-1),
+        Column("gold_logprob", _REAL, "its log-probability, nats; 0 where none", **_LOGPROB),
+    ),
+)
+
 FLOORS = Table(
     "floors",
     "a layer",
@@ -207,7 +247,9 @@ FORMS = Table(
 )
 
 #: What a shard's folder holds, in the order it is written.
-SHARD_TABLES = (SAMPLES, TRAJECTORY, HEADS, FLOORS)
+SHARD_TABLES = (SAMPLES, TRAJECTORY, HEADS, LENSES, FLOORS)
+#: What it holds beside them if it was asked for.
+ASKED_TABLES = (PATCHES,)
 #: What a model's folder holds.
 MODEL_TABLES = (VOCABULARY, FORMS)
-TABLES = {table.name: table for table in SHARD_TABLES + MODEL_TABLES}
+TABLES = {table.name: table for table in SHARD_TABLES + ASKED_TABLES + MODEL_TABLES}

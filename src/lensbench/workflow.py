@@ -29,12 +29,12 @@ TASKS = {"text": "text", "image-text": "image"}
 _BASE = ("files.py", "errors.py")
 _WORDS = ("scripts.py", "lexicon.py", "data")
 _TRACE = ("trace.py", "trace_schema.py", "trace_checks.py")
-_MODEL = (*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens")
+_MODEL = (*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens", "inspection.py")
 _SHOW = (*_BASE, "figures", "tables", "numbers.py", "data/reference")
 ROOMS = {
     "dataset": (*_BASE, *_WORDS, "datasets"),
     "model": _MODEL,
-    "extract": (*_MODEL, "datasets/manifest.py", "extract.py"),
+    "extract": (*_MODEL, "datasets/manifest.py", "extract.py", "feed.py", "tracing.py"),
     "metrics": (*_BASE, *_TRACE, "metrics", "lexicon.py", "data"),
     "show": _SHOW,
     "paper": ("paper.py", "figures/fonts.py", "figures/registry.py", "tables/__init__.py"),

@@ -216,6 +216,63 @@ def test_convergence_is_drawn_as_depth() -> None:
         assert at[edge] == pytest.approx((depth <= edge).mean())
 
 
+def line_of(ax: object, values: pd.Series) -> object:
+    found = [line for line in ax.lines if np.array_equal(line.get_ydata(), values)]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_every_lens_is_a_line_of_its_run_and_the_raw_one_is_dashed() -> None:
+    ax = panel(drawn("lenses"), "lensbench-llava · scenes")
+    rows = style.of_run(FRAMES["lenses"], "lensbench-llava", "scenes")
+    rows = rows[rows["metric"] == "agreement"]
+    assert len(ax.lines) == rows["lens"].nunique() == 4
+    for lens, of_lens in rows.groupby("lens"):
+        line = line_of(ax, of_lens["value"])
+        np.testing.assert_array_equal(line.get_xdata(), of_lens["layer"])
+        assert (line.get_linestyle() == "--") == (lens == "raw")
+    assert len({str(line.get_color()) for line in ax.lines}) == 4
+
+
+@pytest.mark.parametrize(
+    ("n_models", "run"),
+    [(4, ("smollm2-135m", "facts")), (8, ("extra_vlm-3b", "fills"))],
+)
+def test_normed_is_held_against_raw_in_the_model_with_most_layers(
+    n_models: int, run: tuple[str, str]
+) -> None:
+    frames = {4: FRAMES, 8: EIGHT}[n_models]
+    figure = {4: drawn, 8: drawn_eight}[n_models]("lenses")
+    panel(figure, " · ".join(run))  # once, before the two of it
+    rows = style.of_run(frames["lenses"], *run)
+    for metric, title in (("entropy_nats", "entropy (nats)"), ("final_rank_median", "final token")):
+        (ax,) = [ax for ax in figure.axes if ax.get_title(loc="left").endswith(title)]
+        assert len(ax.lines) == 2
+        for lens in ("normed", "raw"):
+            wanted = rows[(rows["metric"] == metric) & (rows["lens"] == lens)]
+            line_of(ax, wanted["value"])
+
+
+def test_runs_are_drawn_through_the_lenses_that_they_have() -> None:
+    table = FRAMES["lenses"]
+    llava = table["model"] == "lensbench-llava"
+    onevision = table["model"] == "lensbench-onevision"
+    lost = (llava & ~table["lens"].isin(["normed", "raw"])) | (
+        onevision & (table["lens"] != "normed")
+    )
+    figure = draw("lenses", {**FRAMES, "lenses": table[~lost]})
+    assert len(panel(figure, "lensbench-llava · scenes").lines) == 2
+    assert len(panel(figure, "lensbench-qwen2vl · scenes").lines) == 4
+    # With the main lens alone there is nothing to compare.
+    assert "onevision" not in texts(figure)
+    alone = draw("lenses", {**FRAMES, "lenses": table[table["lens"] == "normed"]})
+    assert "No run was read through more than one lens" in texts(alone)
+    # Without the normed lens, nothing is held against it.
+    parts = draw("lenses", {**FRAMES, "lenses": table[table["lens"].isin(["raw", "mlp"])]})
+    assert len(parts.axes) == 10
+    assert "entropy" not in texts(parts)
+
+
 def test_concept_mass_has_a_panel_for_each_language_asked() -> None:
     frames = dict(FRAMES)
     every = frames["concept_mass"].assign(asked="all").drop_duplicates(

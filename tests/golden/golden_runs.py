@@ -18,7 +18,8 @@ import pandas as pd
 
 from lensbench.datasets import DATASETS
 from lensbench.datasets.manifest import read_manifest, write_manifest
-from lensbench.extract import ExtractOptions, extract_shard, inspect_model
+from lensbench.extract import ExtractOptions, extract_shard
+from lensbench.inspection import inspect_model
 from lensbench.metrics.run import MetricOptions, compute_run
 from lensbench.models.load import LoadedModel
 from lensbench.scripts import SCRIPTS
@@ -35,9 +36,11 @@ CLEAR = 1e-3
 #: Tolerances: reals as numpy.isclose has them, log10(1 + rank) because far-off ranks wobble.
 REAL = {"atol": 1e-3, "rtol": 1e-3}
 RANK = {"atol": 0.05, "rtol": 0.0}
+LENS_REALS = ("top_logprob", "entropy_nats", "kl_to_final_nats", "final_logprob", "gold_logprob")
 TOLERANCES = {
     "trajectory": {"final_rank_log10": RANK, "gold_rank_log10": RANK},
     "heads": {},
+    "lenses": {},
     "convergence": {},
     "summary": {},
 }
@@ -48,7 +51,7 @@ class GoldenRun:
     """One model on a few samples of one dataset.
 
     Args:
-        tables: "trajectory", "heads", "convergence" and "summary", the rows' labels in the index.
+        tables: "trajectory", "heads", "lenses", "convergence" and "summary", labels in the index.
         answers: sample id → what the model wrote.
     """
 
@@ -129,16 +132,20 @@ def golden_run(shard: Path) -> GoldenRun:
         index=["sample_id", "layer"], columns="head", values=["image_mass", "sink_mass"]
     )
     heads.columns = [f"{name.split('_')[0]}_h{head}" for name, head in heads.columns]
+    lenses = read_table(shard, "lenses").set_index(["sample_id", "lens", "layer"])
     tables = compute_run([shard], shard.parent / "model", METRICS)
+    # Samples are clear of near-ties in the main lens alone: of the others only reals are pinned.
+    counted = tables["summary"]["metric"].str.match("raw_|attention_|mlp_")
     convergence = tables["convergence"].query("step == 0").set_index("sample_id")
     answers = samples.set_index("sample_id")
     return GoldenRun(
         {
             "trajectory": tidy(trajectory),
             "heads": tidy(heads),
+            "lenses": tidy(lenses[list(LENS_REALS)]),
             "convergence": tidy(convergence.drop(columns=["model", "dataset", "step", "n_layers"])),
             "summary": tidy(
-                tables["summary"].set_index("metric").drop(columns=["model", "dataset"])
+                tables["summary"][~counted].set_index("metric").drop(columns=["model", "dataset"])
             ),
         },
         {

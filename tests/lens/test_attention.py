@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tests.planted import image_model, text_model
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lensbench.errors import ModelError
 from lensbench.lens.attention import head_statistics, implementation, last_rows
@@ -83,7 +86,7 @@ def test_rows_equal_transformers_own_attentions_with_padding(family):
     ]
     batch = encode(loaded, rows)
     traced = trace_batch(loaded, batch, 3, keep_rows=True)
-    with implementation(loaded.anatomy.decoder, "eager"), torch.inference_mode():
+    with implementation(loaded.anatomy.configs, "eager"), torch.inference_mode():
         output = loaded.model.generate(
             **batch.inputs,
             max_new_tokens=3,
@@ -95,7 +98,7 @@ def test_rows_equal_transformers_own_attentions_with_padding(family):
     for step in range(2):
         for layer in range(3):
             theirs = output.attentions[step][layer][:, :, -1]
-            ours = traced.capture.rows[step][layer]
+            ours = traced.capture.rows[step][layer + 1]
             np.testing.assert_allclose(ours, theirs[..., -ours.shape[-1] :], atol=1e-5)
             # The keys are the last positions: a window's cache has dropped the first ones.
             dropped = batch.image.shape[1] + step - ours.shape[-1]
@@ -127,9 +130,41 @@ def test_a_padded_batch_of_pictures_gives_what_single_samples_give(family):
         np.testing.assert_allclose(together.heads[index, :steps], alone.heads[0, :steps], atol=1e-4)
 
 
-def test_attention_that_can_not_be_read_is_refused():
+@pytest.mark.parametrize("mask", ["none", "padded"])
+def test_a_flash_kernels_mask_and_window_are_kept(mask):
+    # Flash kernels are told padding as [batch, keys] and their window as a number.
+    torch.manual_seed(1)
+    query, key = torch.randn(1, 2, 6, 4), torch.randn(1, 2, 6, 4)
+    padding = torch.tensor([[0, 0, 0, 1, 1, 1]]) if mask == "padded" else None
+    rows = last_rows(query, key, padding, window=4)
+    allowed = np.array([False, False, mask == "none", True, True, True])
+    wanted = naive_row(query[0, :, -1].double().numpy(), key[0].double().numpy(), allowed, 0.5)
+    np.testing.assert_allclose(rows[0], wanted, atol=1e-6)
+
+
+def test_a_learned_sink_takes_its_share():
+    query, key = torch.zeros(1, 2, 1, 4), torch.zeros(1, 2, 3, 4)
+    rows = last_rows(query, key, None, sinks=torch.tensor([0.0, math.log(3.0)]))
+    np.testing.assert_allclose(rows[0, 0], [1 / 4] * 3, rtol=1e-6)
+    np.testing.assert_allclose(rows[0, 1], [1 / 6] * 3, rtol=1e-6)
+
+
+def test_the_models_own_kernel_is_put_back_whatever_happens():
     loaded = text_model("llama")
     batch = encode(loaded, [{"prompt": "Why", "style": "completion", "image": None}])
-    loaded.model.config._attn_implementation_internal = "flex_attention"
-    with pytest.raises(ModelError, match="flex_attention"):
+    before = dict(ALL_ATTENTION_FUNCTIONS)
+    trace_batch(loaded, batch, 1)
+    assert dict(ALL_ATTENTION_FUNCTIONS) == before
+    loaded.model.config._attn_implementation_internal = "no such kernel"
+    with pytest.raises(KeyError, match="no such kernel"):
+        trace_batch(loaded, batch, 1)
+    assert dict(ALL_ATTENTION_FUNCTIONS) == before
+
+
+def test_attention_that_can_not_be_read_is_refused():
+    # A kernel that returns no weights and is not in the interface: eager, found silent.
+    loaded = text_model("llama")
+    batch = encode(loaded, [{"prompt": "Why", "style": "completion", "image": None}])
+    loaded.model.config._attn_implementation_internal = "eager"
+    with pytest.raises(ModelError, match="in another way when it generates"):
         trace_batch(loaded, batch, 1)

@@ -7,8 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from lensbench.lens.readout import js_divergence, kl_divergence, read_out, top_tokens
+from lensbench.errors import ModelError
+from lensbench.lens.readout import read_out
+from lensbench.lens.top import BLOCK, block_maxima, top_tokens
 
 FIELDS = (
     "entropy_nats",
@@ -138,12 +142,132 @@ def test_more_top_tokens_than_the_vocabulary_has():
     found = run([[[0.0], [5.0]]], k=3)
     assert found.top_id.tolist() == [[[0, 0, 0]] * 2]
     assert found.top_logprob.tolist() == [[[0.0] * 3] * 2]
-    assert top_tokens(torch.tensor([1.0, 2.0]), 4).tolist() == [1, 0, 0, 0]
+    assert top_tokens(torch.tensor([[1.0, 2.0]]), 4).tolist() == [[1, 0, 0, 0]]
 
 
-def test_divergences_of_distributions_that_share_nothing():
-    left = torch.tensor([0.0, -math.inf])
-    right = torch.tensor([-math.inf, 0.0])
-    assert float(js_divergence(left, right)) == pytest.approx(math.log(2))
-    assert float(kl_divergence(left, left)) == 0.0
-    assert float(kl_divergence(left, right)) == math.inf
+def test_distributions_that_share_nothing():
+    # p_0 is all on token 0, p_1 all on token 1.
+    found = run([[[0.0, -math.inf], [-math.inf, 0.0]]], k=2)
+    assert found.js_to_final_nats[0].tolist() == pytest.approx([math.log(2), 0])
+    assert found.kl_to_final_nats[0].tolist() == [math.inf, 0.0]
+    assert found.entropy_nats[0].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_are_refused(bad):
+    with pytest.raises(ModelError, match="logits that are no numbers"):
+        run([[[0.0, 1.0], [0.0, bad]]])
+    with pytest.raises(ModelError, match="logits that are no numbers"):
+        run([[[0.0, bad], [0.0, 1.0]]])
+
+
+def test_logits_that_differ_far_from_the_largest_keep_their_ranks():
+    # Less the maximum, the two would be the same float32.
+    low, high = 1.0, float(np.nextafter(np.float32(1.0), np.float32(2.0)))
+    found = run([[[low, high, 1000.0], [0.0, 1.0, 0.0]]], [[(0, 0)]], k=3)
+    assert found.top_id[0, 0].tolist() == [2, 1, 0]
+    assert found.final_rank.tolist() == [[1, 0]]
+    assert found.gold_rank[0, 0] == 2
+
+
+def exact(hidden, gold, k, scripts, n_languages):
+    """All statistics in float64 by their definitions, whole rows at a time."""
+    z = np.asarray(hidden, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shifted = z - z.max(-1, keepdims=True)
+        logp = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+        p, q = np.exp(logp), np.exp(logp[:, -1:])
+        logq, m = logp[:, -1:], (np.exp(logp) + np.exp(logp[:, -1:])) / 2
+        plogp, qlogq = np.where(p > 0, p * logp, 0), np.where(q > 0, q * logq, 0)
+        mlogm = np.where(m > 0, m * np.log(m), 0)
+        # A share that float32 has no number for counts as none.
+        kl = np.where(q > 1e-37, q * (logq - logp), 0).sum(-1)
+    order = np.argsort(-z, axis=-1, kind="stable")[..., : min(k, z.shape[-1])]
+    pad = np.repeat(order[..., -1:], max(0, k - z.shape[-1]), axis=-1)
+    top = np.concatenate([order, pad], axis=-1)
+    y = order[:, -1, 0]
+    at_y = np.take_along_axis(z, np.broadcast_to(y[:, None, None], (*z.shape[:2], 1)), -1)
+    out = {
+        "top_id": top,
+        "top_logprob": np.take_along_axis(logp, top, -1),
+        "entropy_nats": -plogp.sum(-1),
+        "kl_to_final_nats": kl,
+        "js_to_final_nats": 0.5 * (plogp.sum(-1) + qlogq.sum(-1)) - mlogm.sum(-1),
+        "final_rank": (z > at_y).sum(-1),
+        "script_mass": p @ np.asarray(scripts, dtype=np.float64),
+        "concept_mass": np.zeros((*z.shape[:2], n_languages)),
+        "gold_rank": np.full(z.shape[:2], -1),
+    }
+    for sample, pairs in enumerate(gold):
+        for token, language in pairs:
+            out["concept_mass"][sample, :, language] += p[sample, :, token]
+        if pairs:
+            best = z[sample][:, [token for token, _ in pairs]].max(-1, keepdims=True)
+            out["gold_rank"][sample] = (z[sample] > best).sum(-1)
+    return out
+
+
+@st.composite
+def logits(draw):
+    """Logits [n, layers, V] of many kinds: ties, huge ones, −∞, one token, sizes around a block."""
+    seed = draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    size = draw(st.sampled_from([1, 2, 7, BLOCK - 1, BLOCK, BLOCK + 1, 500, 22 * BLOCK, 1999]))
+    n, layers = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    values = rng.normal(size=(n, layers, size)) * draw(st.sampled_from([0.01, 1.0, 30.0, 1e4]))
+    kind = draw(st.sampled_from(["plain", "ties", "ruled out", "one value", "far away"]))
+    if kind == "ties":
+        values = np.round(values / max(1.0, np.abs(values).max() / 3))
+    elif kind == "ruled out":
+        values[rng.random(values.shape) < 0.4] = -np.inf
+        values[..., 0] = 0.0
+    elif kind == "one value":
+        values[:] = values.flat[0]
+    elif kind == "far away":
+        values += 1e6
+    return values.astype(np.float32)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    hidden=logits(), k=st.sampled_from([1, 3, 10, 25]), budget=st.sampled_from([1, 10**5, 2**30])
+)
+@example(hidden=np.zeros((1, 1, 1), np.float32), k=3, budget=1)
+def test_equals_the_definitions_in_float64_whatever_the_logits(hidden, k, budget):
+    n, _, size = hidden.shape
+    rng = np.random.default_rng(size)
+    scripts = np.eye(5, dtype=np.float32)[rng.integers(0, 5, size)]
+    gold = [
+        [(token, token % 2) for token in dict.fromkeys(rng.integers(0, size, 4).tolist())],
+        [],
+        [(0, 1)],
+    ][:n]
+    found = run(hidden, gold, k=k, scripts=scripts, budget=budget)
+    wanted = exact(hidden, gold, k, scripts, 2)
+    for name in ("top_id", "final_rank", "gold_rank"):
+        np.testing.assert_array_equal(getattr(found, name).numpy(), wanted[name], err_msg=name)
+    for name in wanted:
+        if name not in ("top_id", "final_rank", "gold_rank"):
+            values = getattr(found, name).numpy()
+            np.testing.assert_allclose(values, wanted[name], atol=1e-5, rtol=2e-6, err_msg=name)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 5, 10]), st.sampled_from([0, 1, 37]))
+def test_top_tokens_with_equal_logits_everywhere(seed, k, rest):
+    # Few different values among many logits: equal ones lie on both sides of the edge of the list.
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 4, size=(3, 30 * BLOCK + rest)).astype(np.float32)
+    values[0, rng.integers(0, values.shape[1], 2)] = 9.0
+    found = top_tokens(torch.from_numpy(values), k)
+    wanted = [sorted(range(len(row)), key=lambda t: (-row[t], t))[:k] for row in values]
+    assert found.tolist() == wanted
+    maxima = block_maxima(torch.from_numpy(values)).numpy()
+    assert maxima.max(-1).tolist() == values.max(-1).tolist()
+
+
+def test_scripts_that_overlap_or_leave_tokens_out_are_added_up_too():
+    hidden = np.log([[[0.5, 0.3, 0.2], [0.2, 0.3, 0.5]]])
+    scripts = [[1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
+    found = run(hidden, k=1, scripts=scripts)
+    np.testing.assert_allclose(found.script_mass[0], [[0.5, 0.8], [0.2, 0.5]], atol=1e-6)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -225,7 +226,8 @@ def test_last_block_jump(scenes: Made) -> None:
 
 def test_intervals_hold_their_value(scenes: Made, facts: Made) -> None:
     for made in (scenes, facts):
-        for name in ("by_layer", "han_in_topk", "script_mass", "concept_mass", "summary"):
+        names = ("by_layer", "han_in_topk", "script_mass", "concept_mass", "lenses", "summary")
+        for name in names:
             table = made.tables[name]
             assert (table["low"] <= table["value"] + 1e-9).all()
             assert (table["value"] <= table["high"] + 1e-9).all()
@@ -276,33 +278,61 @@ def test_one_sample_has_degenerate_intervals(tmp_path: Path) -> None:
     make_run(tmp_path, n_samples=1)
     shards = list((tmp_path / "traces/synthetic-llava/scenes").iterdir())
     tables = compute_run(shards, tmp_path / "models/synthetic-llava", FEW)
-    for name in ("summary", "by_layer", "script_mass"):
+    for name in ("summary", "by_layer", "script_mass", "lenses"):
         assert (tables[name]["low"] == tables[name]["value"]).all()
         assert (tables[name]["high"] == tables[name]["value"]).all()
     assert (tables["heads"]["n"] == 1).all()
 
 
-def edited(made: Made, root: Path, edit: Callable[[dict[str, pd.DataFrame]], None]) -> list[Path]:
-    """Copy a run's shards with their tables changed."""
+def edited(
+    made: Made, root: Path, edit: Callable[[dict[str, pd.DataFrame]], None], **changes: object
+) -> list[Path]:
+    """Copy a run's shards with their tables, and what they say about themselves, changed."""
     from lensbench.trace import read_meta
 
     folders = []
     for shard in made.shards:
-        names = ("samples", "trajectory", "heads", "floors")
+        names = ("samples", "trajectory", "heads", "lenses", "floors")
         tables = {name: read_table(shard, name) for name in names}
         for frame in tables.values():
             for column in frame.columns.intersection(["image", "rejected"]):
                 frame[column] = frame[column].astype(object).where(frame[column].notna(), None)
         edit(tables)
-        write_shard(root / shard.name, tables, read_meta(shard))
+        write_shard(root / shard.name, tables, replace(read_meta(shard), **changes))
         folders.append(root / shard.name)
     return folders
+
+
+def test_heads_of_some_layers_alone_or_of_none(scenes: Made, tmp_path: Path) -> None:
+    from lensbench.trace import read_meta
+
+    whole = scenes.tables["heads"]
+    for head_layers in ((2, 5, 6, 7, 8), (5,), ()):
+        keep = set(head_layers)
+
+        def drop(tables: dict[str, pd.DataFrame], keep: set[int] = keep) -> None:
+            tables["heads"] = tables["heads"][tables["heads"]["layer"].isin(keep)]
+
+        folder = tmp_path / str(len(head_layers))
+        shards = edited(scenes, folder, drop, head_layers=head_layers)
+        assert read_meta(shards[0]).head_layers == head_layers
+        got = compute_run(shards, scenes.model_folder, MetricOptions(resamples=200))
+        wanted = whole[whole["layer"].isin(keep)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(got["heads"], wanted, check_dtype=bool(head_layers))
+        # Stages end at layers that have heads, and cover them all.
+        ends = got["stages"][["first_layer", "last_layer"]].to_numpy().tolist()
+        covered = [layer for a, b in ends for layer in head_layers if a <= layer <= b]
+        assert covered == list(head_layers)
+        assert {layer for end in ends for layer in end} <= keep
+        pd.testing.assert_frame_equal(got["summary"], scenes.tables["summary"])
+        write_run(folder / "run", got)
+        assert pd.read_parquet(folder / "run" / "heads.parquet").shape == got["heads"].shape
 
 
 def test_all_rejected_is_one_sentence(scenes: Made, tmp_path: Path) -> None:
     def reject(tables: dict[str, pd.DataFrame]) -> None:
         tables["samples"]["rejected"] = "its picture can't be read"
-        for name in ("trajectory", "heads", "floors"):
+        for name in ("trajectory", "heads", "lenses", "floors"):
             tables[name] = tables[name][:0]
 
     shards = edited(scenes, tmp_path, reject)
@@ -332,7 +362,7 @@ def test_without_any_usable_gold_there_are_no_gold_rows(facts: Made, tmp_path: P
     for name in ("accuracy_by_answer", "accuracy_by_language", "concept_mass"):
         assert tables[name].empty
         assert list(tables[name].columns) == RUN_TABLES[name]
-    for name in ("summary", "by_layer"):
+    for name in ("summary", "by_layer", "lenses"):
         assert not set(tables[name]["metric"]) & {"accuracy", "gold_rank_median"}
     assert tables["convergence"]["correct_final"].isna().all()
 
@@ -345,7 +375,7 @@ def test_a_missing_shard_is_named(scenes: Made) -> None:
 def test_a_sample_in_two_shards_is_named(scenes: Made, tmp_path: Path) -> None:
     shutil.copytree(scenes.shards[0], tmp_path / "0")
     shutil.copytree(scenes.shards[0], tmp_path / "1")
-    for name in ("samples", "trajectory", "heads", "floors"):
+    for name in ("samples", "trajectory", "heads", "lenses", "floors"):
         path = tmp_path / "1" / f"{name}.parquet"
         table = pq.read_table(path)
         meta = {

@@ -9,12 +9,14 @@ import pytest
 import torch
 from tests.planted import image_model, text_model
 from torch import nn
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from lensbench.errors import GateError, ModelError
-from lensbench.lens.attention import WRAPPED
+from lensbench.lens.generate import trace_batch
 from lensbench.models.anatomy import find_anatomy
 from lensbench.models.gate import Check, GateReport, run_gate
+from lensbench.models.prompt import encode
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma2", "gpt2"])
@@ -55,16 +57,42 @@ def test_a_second_final_norm_in_the_lens_is_refused_by_how_much():
     norm = loaded.anatomy.final_norm
     with torch.no_grad():
         norm.weight.mul_(torch.linspace(0.5, 2.0, norm.weight.numel()))
-    twice = replace(loaded, anatomy=replace(loaded.anatomy, tail=(norm, norm)))
+    ending = loaded.anatomy.ending
+    twice = replace(ending, tail=(*ending.tail, *ending.tail))
+    twice = replace(loaded, anatomy=replace(loaded.anatomy, ending=twice))
     with pytest.raises(GateError, match=r'refused by the gate, check "readout_.*is \d.*allowed'):
         run_gate(twice).require()
 
 
 def test_a_lens_that_is_one_layer_off_is_refused():
     loaded = text_model("llama")
-    blocks = loaded.anatomy.blocks
-    early = replace(loaded.anatomy, blocks=blocks[:-1], n_layers=len(blocks) - 1)
+    anatomy, heads = loaded.anatomy, loaded.anatomy.heads
+    fewer = replace(heads, layers=heads.layers[:-1], modules=heads.modules[:-1])
+    early = replace(anatomy, blocks=anatomy.blocks[:-1], n_layers=anatomy.n_layers - 1, heads=fewer)
     assert "readout_logprob" in failing(replace(loaded, anatomy=early))
+
+
+def test_an_ending_that_is_right_at_the_last_layer_alone_is_refused():
+    # A factor that depends on the state: found as one number on the probe, it is another elsewhere.
+    loaded = text_model("llama")
+    ending = loaded.anatomy.ending
+
+    class Scaled(nn.Module):
+        """The norm, unless the state is shorter than the last layer's are."""
+
+        def __init__(self, norm):
+            super().__init__()
+            self.norm = norm
+
+        def forward(self, states):
+            short = states.norm(dim=-1, keepdim=True) < 5.0
+            return torch.where(short, 2.0, 1.0) * self.norm(states)
+
+    odd = replace(ending, tail=(replace(ending.tail[0], module=Scaled(ending.tail[0].module)),))
+    broken = replace(loaded, anatomy=replace(loaded.anatomy, ending=odd))
+    names = failing(broken)
+    assert "readout_elsewhere" in names
+    assert "readout_logprob" not in names
 
 
 def test_weights_that_no_file_had_are_refused():
@@ -73,11 +101,15 @@ def test_weights_that_no_file_had_are_refused():
         run_gate(loaded).require()
 
 
-def test_attention_without_a_mask_is_refused(monkeypatch):
-    # What happens to a name that is not registered for masks: padding is attended to.
-    loaded = text_model("llama")
-    monkeypatch.delitem(ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, WRAPPED["sdpa"])
-    assert {"hooks_change_nothing", "padding_changes_nothing"} <= set(failing(loaded))
+def test_attention_without_a_mask_is_refused():
+    # transformers makes no mask at all for a name it doesn't know one for: padding is attended to.
+    AttentionInterface.register("maskless", sdpa_attention_forward)
+    try:
+        loaded = text_model("llama")
+        loaded.model.config._attn_implementation_internal = "maskless"
+        assert {"attention_is_eager", "padding_changes_nothing"} <= set(failing(loaded))
+    finally:
+        del AttentionInterface._global_mapping["maskless"]
 
 
 def test_a_hook_that_changes_the_model_is_refused():
@@ -97,8 +129,20 @@ def test_a_hook_that_changes_the_model_is_refused():
 
 def test_image_positions_that_are_not_features_are_refused():
     loaded = image_model("llava")
-    wrong = replace(loaded, anatomy=replace(loaded.anatomy, image_token_id=None))
-    assert "image_positions" in failing(wrong)
+    prompter = replace(loaded.prompter, image_token_id=None)
+    assert "pictures_stay_in_place" in failing(replace(loaded, prompter=prompter))
+    word = loaded.tokenizer.convert_tokens_to_ids("<|im_start|>")
+    prompter = replace(loaded.prompter, image_token_id=word)
+    names = failing(replace(loaded, prompter=prompter))
+    assert {"image_positions", "pictures_stay_in_place"} <= set(names)
+
+
+def test_a_model_blind_to_its_pictures_is_refused():
+    loaded = image_model("llava")
+    with torch.no_grad():
+        projector = loaded.model.model.multi_modal_projector.linear_2
+        projector.weight.zero_()
+    assert "pictures_reach_answer" in failing(loaded)
 
 
 def test_report_says_what_it_is_in_json_even_where_a_value_is_no_number():
@@ -108,13 +152,13 @@ def test_report_says_what_it_is_in_json_even_where_a_value_is_no_number():
     assert tree["checks"][0]["value"] is None
 
 
-@pytest.mark.parametrize("change", ["before the head", "after the head", "between blocks"])
+@pytest.mark.parametrize("change", ["before the head", "after the head"])
 def test_anatomy_refuses_what_it_cannot_repeat(change):
     model = text_model("llama").model
     if change == "before the head":
         model.lm_head.register_forward_pre_hook(lambda m, a: (a[0].abs().sqrt(),))
         match = "between its last block and its output embeddings"
-    elif change == "after the head":
+    else:
         model.lm_head.register_forward_hook(lambda m, a, out: out)
         inner = model.forward
 
@@ -125,19 +169,23 @@ def test_anatomy_refuses_what_it_cannot_repeat(change):
                 return output
 
         model.__class__ = Squared
-        match = "neither a factor nor a soft cap"
-    else:
-        inner_block = model.model.layers[1].forward
-
-        def shifted(states, **kwargs):
-            return inner_block(states, **kwargs)
-
-        model.model.layers[1].register_forward_pre_hook(
-            lambda m, a, k: ((a[0] + 1.0, *a[1:]), k), with_kwargs=True
-        )
-        match = "between blocks 1 and 2"
+        match = "neither a factor, a soft cap nor a bias"
     with pytest.raises(ModelError, match=match):
         find_anatomy(model)
+
+
+def test_what_is_added_between_blocks_is_in_the_state_of_that_layer():
+    loaded = text_model("llama")
+    batch = encode(loaded, [{"prompt": "Why", "style": "completion", "image": None}])
+    plain = trace_batch(loaded, batch, 1).residuals[0, 0]
+    loaded.model.model.layers[1].register_forward_pre_hook(
+        lambda m, a, k: ((a[0] + 1.0, *a[1:]), k), with_kwargs=True
+    )
+    run_gate(loaded).require()
+    added = trace_batch(loaded, batch, 1).residuals[0, 0]
+    torch.testing.assert_close(added[0], plain[0], rtol=0, atol=0)
+    torch.testing.assert_close(added[1], plain[1] + 1.0)
+    assert not torch.allclose(added[2], plain[2])
 
 
 def test_anatomy_finds_soft_cap_and_factors():

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.planted import image_model, text_model
 
 from lensbench.errors import DataError
-from lensbench.models.prompt import encode, open_picture, prompt_text
+from lensbench.models.prompt import encode, open_picture
 
 
 def row(prompt, style="chat", image=None):
@@ -19,10 +19,10 @@ def row(prompt, style="chat", image=None):
 def test_chat_and_completion():
     loaded = text_model("llama")
     wanted = "<|im_start|>user\nWhy ?<|im_end|>\n<|im_start|>assistant\n"
-    assert prompt_text(loaded, row("Why ?")) == wanted
-    assert prompt_text(loaded, row("Why ?", "completion")) == "Why ?"
+    assert loaded.prompter.text(row("Why ?")) == wanted
+    assert loaded.prompter.text(row("Why ?", "completion")) == "Why ?"
     loaded.tokenizer.chat_template = None
-    assert prompt_text(loaded, row("Why ?")) == "Why ?"
+    assert loaded.prompter.text(row("Why ?")) == "Why ?"
 
 
 def test_padding_is_on_the_left():

@@ -12,6 +12,7 @@ rule extract:
             samples="samples.parquet",
             trajectory="trajectory.parquet",
             heads="heads.parquet",
+            lenses="lenses.parquet",
             floors="floors.parquet",
             provenance="provenance.json",
         ),

@@ -4,7 +4,7 @@ rule metrics:
         traces=expand(
             "results/traces/{{model}}/{{dataset}}/{shard}/{table}.parquet",
             shard=range(config["extraction"]["shards"]),
-            table=["samples", "trajectory", "heads", "floors"],
+            table=["samples", "trajectory", "heads", "lenses", "floors"],
         ),
         vocabulary="results/models/{model}/vocabulary.parquet",
         forms="results/models/{model}/forms.parquet",

@@ -87,7 +87,7 @@ def draw_by_dataset(
         for (
             ax
         ) in panels.axes:  # after the lines: seaborn would send them through the scale and back
-            _rank_axis(ax)
+            rank_axis(ax)
         panels.axes[0].set_ylim(-0.15, 2 * highest)
     panels.label("layer", y_label)
     names = sorted(handles, key=lambda name: ("published" in name, name))
@@ -95,7 +95,7 @@ def draw_by_dataset(
     return panels.figure
 
 
-def _rank_axis(ax: Axes) -> None:
+def rank_axis(ax: Axes) -> None:
     """Give ranks, which start at 0, a logarithmic axis with plain numbers."""
     ax.set_yscale("symlog", linthresh=1, linscale=0.5)
     ax.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1))

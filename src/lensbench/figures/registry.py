@@ -21,6 +21,7 @@ from lensbench.figures import (
     final_rank,
     han_in_topk,
     heads,
+    lenses,
     script_mass,
     style,
     tokens,
@@ -57,6 +58,7 @@ FIGURES: dict[str, FigureSpec] = _by_name(
     _spec(concept_mass, "Concept mass by language and layer"),
     _spec(final_rank, "Rank of the final token by layer"),
     _spec(entropy_kl, "Entropy and divergence by layer"),
+    _spec(lenses, "Other lenses by layer"),
     _spec(convergence, "Convergence layer"),
     _spec(heads, "Attention on the picture by head and layer"),
 )

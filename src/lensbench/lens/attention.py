@@ -1,15 +1,14 @@
 """Attention of the last position, per head, from the queries and keys a model really uses.
 
-transformers lets a model's attention be computed by any function registered under a name. Two
-names are registered here, each beside the implementation that it wraps: that implementation still
-computes the output, bit for bit, and the row of the last query is computed next to it in float32,
-so a T×T matrix is never made. Both names are registered for masks too: a name that
-`AttentionMaskInterface` doesn't know is given no mask at all, and padding would be attended to.
+transformers lets a model's attention be computed by any function in its `AttentionInterface`. While
+a listener is there, each of those functions is wrapped: the original still computes the output, bit
+for bit, and the row of the last query is computed beside it in float32, so a T×T matrix is never
+made. The functions keep their names. Under a new name, a model would be given no mask at all
+(`AttentionMaskInterface` knows only names registered with it), and padding would be attended to.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,14 +16,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-from lensbench.errors import ModelError
-
-#: The names registered here, by the implementation each one wraps.
-WRAPPED = {"sdpa": "lensbench", "eager": "lensbench_plain"}
 
 
 class Listener(Protocol):
@@ -47,6 +39,8 @@ def last_rows(
     scaling: float | None = None,
     softcap: float | None = None,
     position_bias: Tensor | None = None,
+    window: int | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """Return the attention of the last query, softmax(q·Kᵀ·scale + mask), in float32.
 
@@ -54,13 +48,16 @@ def last_rows(
         query: [batch, heads, queries, width].
         key: [batch, key heads, keys, width]; a key head serves heads ÷ key heads query heads.
         mask: [batch or 1, heads or 1, queries, ≥ keys], true where attended to, or added to the
-            scores; None if the last query attends to every key.
+            scores; [batch, ≥ keys], true where there is no padding (flash kernels); None if the
+            last query attends to every key.
         scaling: factor of the scores; 1/√width by default.
         softcap: c of c·tanh(scores/c), if any.
         position_bias: like an added mask, if any.
+        window: the number of last keys attended to, where a kernel is told so apart from its mask.
+        sinks: [heads] learned scores of a sink that is no position (GPT-OSS), if any.
 
     Returns:
-        [batch, heads, keys], each row summing to 1.
+        [batch, heads, keys], each row summing to 1, or with sinks to what they leave.
     """
     batch, heads, _, width = query.shape
     groups, keys = key.shape[1], key.shape[2]
@@ -72,30 +69,22 @@ def last_rows(
     for bias in (position_bias, mask):
         if bias is None:
             continue
-        row = bias[:, :, -1, :keys]
-        if row.dtype == torch.bool:
-            scores = scores.masked_fill(~row, float("-inf"))
+        row = bias[:, None, -keys:] if bias.dim() == 2 else bias[:, :, -1, :keys]
+        if bias.dim() == 2 or row.dtype == torch.bool:
+            scores = scores.masked_fill(row == 0, float("-inf"))
         else:
             scores = scores + row.float()
+    # A mask of four dimensions has the window in it already.
+    if window is not None and window < keys and (mask is None or mask.dim() == 2):
+        scores[..., : keys - window] = float("-inf")
+    if sinks is not None:
+        column = sinks.float().reshape(1, -1, 1).expand(batch, heads, 1)
+        return torch.softmax(torch.cat([scores, column], dim=-1), dim=-1)[..., :keys]
     return torch.softmax(scores, dim=-1)
 
 
-def _plain(module: nn.Module) -> Callable[..., Any]:
-    """Return the eager attention of the file that the module's class was written in."""
-    for base in type(module).__mro__:
-        found = getattr(sys.modules.get(base.__module__), "eager_attention_forward", None)
-        if found is not None:
-            return found
-    raise ModelError(
-        f"{type(module).__name__} has no eager attention that lensbench could stand beside: use a "
-        "model that follows transformers' AttentionInterface."
-    )
-
-
-def _beside(
-    implementation: str | None,
-) -> Callable[..., tuple[Tensor, Tensor | None]]:
-    """Return an attention function that computes as `implementation` does and tells its rows."""
+def _beside(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an attention function that computes as `original` does and tells its rows."""
 
     def forward(
         module: nn.Module,
@@ -103,74 +92,96 @@ def _beside(
         key: Tensor,
         value: Tensor,
         attention_mask: Tensor | None,
+        *more: Any,
         **options: Any,
-    ) -> tuple[Tensor, Tensor | None]:
-        original = (
-            _plain(module) if implementation is None else ALL_ATTENTION_FUNCTIONS[implementation]
-        )
-        output, weights = original(module, query, key, value, attention_mask, **options)
+    ) -> Any:
+        output = original(module, query, key, value, attention_mask, *more, **options)
         listener = _LISTENER.get()
         if listener is not None and listener.wants(module):
-            if weights is not None:
-                rows = weights[:, :, -1].float()
-            else:
-                rows = last_rows(
-                    query,
-                    key,
-                    attention_mask,
-                    options.get("scaling"),
-                    options.get("softcap"),
-                    options.get("position_bias"),
-                )
+            rows = last_rows(
+                query,
+                key,
+                attention_mask,
+                options.get("scaling"),
+                options.get("softcap"),
+                options.get("position_bias"),
+                options.get("sliding_window"),
+                options.get("s_aux"),
+            )
             listener.attention(module, rows)
-        return output, weights
+        return output
 
     return forward
 
 
-AttentionInterface.register(WRAPPED["sdpa"], _beside("sdpa"))
-AttentionInterface.register(WRAPPED["eager"], _beside(None))
-for _name, _wrapper in WRAPPED.items():
-    AttentionMaskInterface.register(_wrapper, ALL_MASK_ATTENTION_FUNCTIONS[_name])
+@contextmanager
+def listening(listener: Listener, tellers: Sequence[nn.Module] = ()) -> Iterator[None]:
+    """Tell `listener` the last rows of every attention computed inside the block.
+
+    Whatever kernel a model uses (SDPA, flash …) is wrapped under the name it has, so that all that
+    a model decides by that name, its kind of mask first of all, stays as it is. Eager attention
+    and modules that compute attention by themselves return their weights; those are read instead.
+
+    Args:
+        listener: who is told.
+        tellers: modules whose output holds their attention weights [batch, heads, queries, keys].
+    """
+    before = dict(ALL_ATTENTION_FUNCTIONS._local_mapping)
+    token = _LISTENER.set(listener)
+    handles = [module.register_forward_hook(_tell) for module in tellers]
+    try:
+        for name in list(ALL_ATTENTION_FUNCTIONS):
+            ALL_ATTENTION_FUNCTIONS[name] = _beside(ALL_ATTENTION_FUNCTIONS[name])
+        yield
+    finally:
+        for name in list(ALL_ATTENTION_FUNCTIONS._local_mapping):
+            if name in before:
+                ALL_ATTENTION_FUNCTIONS[name] = before[name]
+            else:
+                del ALL_ATTENTION_FUNCTIONS[name]
+        for handle in handles:
+            handle.remove()
+        _LISTENER.reset(token)
+
+
+def _tell(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    listener, weights = _LISTENER.get(), weights_of(output)
+    if listener is not None and weights is not None and listener.wants(module):
+        listener.attention(module, weights[:, :, -1].float())
+
+
+def weights_of(output: Any) -> Tensor | None:
+    """Return the attention weights [batch, heads, queries, keys] in what a module returns, if any.
+
+    A key-value cache in the same tuple has four dimensions too; its last row is no distribution.
+    """
+    if not isinstance(output, tuple):
+        return None
+    for part in output[1:]:
+        if isinstance(part, Tensor) and part.dim() == 4 and part.is_floating_point():
+            last = part[:, :, -1].float()
+            sums = last.sum(-1)
+            if bool((last >= 0).all()) and bool((sums - 1).abs().max() <= 2e-2):
+                return part
+    return None
 
 
 @contextmanager
-def implementation(decoder: Any, name: str) -> Iterator[None]:
-    """Let a decoder (the text part of a model) use another attention inside the block.
+def implementation(configs: Sequence[Any], name: str) -> Iterator[None]:
+    """Let the modules that share these configurations use another attention inside the block.
 
     Args:
-        decoder: a `PreTrainedModel`, as `model.get_decoder()` gives it.
-        name: "eager", "sdpa", or one of `WRAPPED`.
+        configs: configurations of the decoder's modules.
+        name: "eager", "sdpa" …
     """
-    before = decoder.config._attn_implementation
-    decoder.set_attn_implementation(name)
+    before = [config._attn_implementation for config in configs]
+    for config in configs:
+        config._attn_implementation_internal = name
     try:
         yield
     finally:
-        decoder.set_attn_implementation(before)
-
-
-@contextmanager
-def listening(decoder: Any, listener: Listener) -> Iterator[None]:
-    """Tell `listener` the last rows of a decoder's attention inside the block.
-
-    Args:
-        decoder: a `PreTrainedModel`, as `model.get_decoder()` gives it.
-        listener: who is told.
-
-    Raises:
-        ModelError: if the decoder uses an attention that lensbench doesn't stand beside.
-    """
-    used = decoder.config._attn_implementation
-    if used not in WRAPPED:
-        known = " or ".join(WRAPPED)
-        raise ModelError(f'Attention "{used}" can\'t be read: load the model with {known}.')
-    token = _LISTENER.set(listener)
-    try:
-        with implementation(decoder, WRAPPED[used]):
-            yield
-    finally:
-        _LISTENER.reset(token)
+        for config, used in zip(configs, before, strict=True):
+            config._attn_implementation_internal = used
 
 
 def head_statistics(rows: Tensor, image: Tensor, first: Sequence[int] | Tensor) -> Tensor:

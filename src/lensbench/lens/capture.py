@@ -1,12 +1,13 @@
 """Hooks that keep the residual stream of the last position, and what its heads attend to.
 
 Only the last position's states are kept, [batch, d] a layer and step: prompts are padded on the
-left, so the last position is the one that predicts the next token in every sample of a batch.
+left, so the last position is the one that predicts the next token in every sample of a batch. Other
+positions are shown to a reader layer by layer, and kept only if it keeps them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,33 +16,50 @@ from torch import Tensor, nn
 
 from lensbench.errors import ModelError
 from lensbench.lens.attention import head_statistics, listening
-from lensbench.models.anatomy import Anatomy, hidden_of, input_of
+from lensbench.models.anatomy import Anatomy
+from lensbench.models.probe import hidden_of, input_of
+
+#: Takes (layer, states [batch, positions, d]) of the prompt's pass, layer by layer from 0 to L.
+Reader = Callable[[int, Tensor], None]
 
 
 class Capture:
     """What one generation leaves behind: residual states and head statistics, step by step.
+
+    The residual stream at layer l < L is what enters block l + 1, so that what some models add
+    between two blocks is in it; at layer L it is what the last block gives.
 
     Args:
         anatomy: the model's parts.
         image: [batch, prompt positions], true at image positions (padding included, on the left).
         first: [batch] index of each prompt's first position that isn't padding.
         keep_rows: keep whole attention rows too (for the gate and tests; they are large).
+        writes: keep what each module of a block adds to the last position's stream, too.
+        reader: is shown every position of the prompt's pass.
+        tellers: modules whose returned attention weights are read; the anatomy's by default.
     """
 
     def __init__(
-        self, anatomy: Anatomy, image: Tensor, first: Tensor, keep_rows: bool = False
+        self,
+        anatomy: Anatomy,
+        image: Tensor,
+        first: Tensor,
+        keep_rows: bool = False,
+        writes: bool = False,
+        reader: Reader | None = None,
+        tellers: Sequence[nn.Module] | None = None,
     ) -> None:
         self._anatomy = anatomy
         self._image = image
         self._first = first
         self._keep_rows = keep_rows
-        self._owner = {
-            id(module): layer
-            for layer, block in enumerate(anatomy.blocks)
-            for module in block.modules()
-        }
+        self._reader = reader
+        self._tellers = anatomy.heads.tellers if tellers is None else tuple(tellers)
+        self._layer_of = anatomy.heads.layer_of
         self._states: list[list[Tensor]] = []
         self._heads: list[dict[int, Tensor]] = []
+        self._writes: list[list[Tensor]] = []
+        self._writers = [write for pair in anatomy.writes for write in pair] if writes else []
         self.rows: list[dict[int, Tensor]] = []
 
     @property
@@ -60,26 +78,37 @@ class Capture:
         return torch.stack(states, dim=1)
 
     def heads(self, step: int) -> Tensor:
-        """Return [batch, L, heads, 5]: `head_statistics` of the last position at a step."""
-        found = self._heads[step]
-        if sorted(found) != list(range(self._anatomy.n_layers)):
+        """Return [batch, head layers, heads, 5]: `head_statistics` of the last position at a step.
+
+        The head layers are those of `Anatomy.heads`, in order.
+        """
+        found, wanted = self._heads[step], self._anatomy.heads.layers
+        if sorted(found) != list(wanted):
             raise ModelError(
-                f"Attention was seen in {len(found)} of {self._anatomy.n_layers} blocks: the model "
-                "doesn't compute all of it through transformers' AttentionInterface."
+                f"Attention was seen in {len(found)} blocks at step {step}, the probe saw it in "
+                f"{len(wanted)}: the model computes it in another way when it generates."
             )
-        return torch.stack([found[layer] for layer in sorted(found)], dim=1)
+        if not wanted:
+            return torch.zeros(self._image.shape[0], 0, 0, 5, device=self._image.device)
+        return torch.stack([found[layer] for layer in wanted], dim=1)
+
+    def written(self, step: int) -> Tensor:
+        """Return [batch, L, 2, d] float32: what each block's two modules add at a step."""
+        values = torch.stack(self._writes[step], dim=1)
+        return values.reshape(values.shape[0], self._anatomy.n_layers, 2, -1)
 
     def wants(self, module: nn.Module) -> bool:
         """Say whether an attention module belongs to one of the blocks."""
-        return id(module) in self._owner
+        return id(module) in self._layer_of
 
     def attention(self, module: nn.Module, rows: Tensor) -> None:
         """Take the attention of the last position in one block."""
-        layer, step = self._owner[id(module)], len(self._states) - 1
+        layer, step = self._layer_of[id(module)], len(self._states) - 1
         if layer in self._heads[step]:
-            raise ModelError(f"Block {layer + 1} computes attention twice, so its heads are mixed.")
-        grown = self._image.shape[1] + step  # Generated positions are text.
-        image = nn.functional.pad(self._image, (0, grown - self._image.shape[1]))
+            raise ModelError(f"Block {layer} computes attention twice, so its heads are mixed.")
+        image = self._image
+        if step:  # Generated positions are text.
+            image = nn.functional.pad(image, (0, step))
         self._heads[step][layer] = head_statistics(rows, image, self._first)
         if self._keep_rows:
             self.rows[step][layer] = rows
@@ -87,27 +116,59 @@ class Capture:
     @contextmanager
     def watching(self) -> Iterator[Capture]:
         """Have the hooks on the model inside the block."""
-        blocks = self._anatomy.blocks
-        handles: list[Any] = [
-            blocks[0].register_forward_pre_hook(self._enter, with_kwargs=True),
-            *(block.register_forward_hook(self._leave) for block in blocks),
-        ]
+        anatomy = self._anatomy
+        handles: list[Any] = []
+        for layer, block in enumerate(anatomy.blocks):
+            handles.append(block.register_forward_pre_hook(self._entering(layer), with_kwargs=True))
+        handles.append(anatomy.blocks[-1].register_forward_hook(self._leave))
+        handles += [write.module.register_forward_hook(self._write) for write in self._writers]
+        self._scales = {id(write.module): write.scale for write in self._writers}
         try:
-            with listening(self._anatomy.decoder, self):
+            if anatomy.heads.layers:
+                with listening(self, self._tellers):
+                    yield self
+            else:
                 yield self
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _enter(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._states.append([_last(input_of(args, kwargs))])
-        self._heads.append({})
-        self.rows.append({})
+    def _entering(self, layer: int) -> Callable[..., None]:
+        def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if layer == 0:
+                for record in (self._states, self._writes):
+                    record.append([])
+                self._heads.append({})
+                self.rows.append({})
+            states = input_of(args, kwargs)
+            self._check_positions(states)
+            if self._anatomy.encoder_decoder and len(self._states) == 1 and layer == 0:
+                # The stream is the answer's own: pictures and prompt are the encoder's.
+                self._image = torch.zeros_like(states[..., 0], dtype=torch.bool)
+                self._first = torch.zeros_like(self._first)
+            self._keep(layer, states)
+
+        return enter
+
+    def _check_positions(self, states: Tensor) -> None:
+        """Refuse a prompt that the model itself makes longer or shorter when it generates."""
+        prompt = self._image.shape[1]
+        first = len(self._states) == 1 and not self._states[0]
+        if first and not self._anatomy.encoder_decoder and states.shape[1] != prompt:
+            raise ModelError(
+                f"The model runs {states.shape[1]} positions where its prompt has {prompt}, so "
+                "which of them is which can't be told."
+            )
 
     def _leave(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self._states[-1].append(_last(hidden_of(output)))
+        self._keep(self._anatomy.n_layers, hidden_of(output))
 
+    def _keep(self, layer: int, states: Tensor) -> None:
+        # A copy: a view would keep the states of every position alive.
+        self._states[-1].append(states[:, -1].detach().clone())
+        if self._reader is not None and len(self._states) == 1:
+            self._reader(layer, states.detach())
 
-def _last(states: Tensor) -> Tensor:
-    # A copy: a view would keep the states of every position alive.
-    return states[:, -1].detach().clone()
+    def _write(self, module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
+        last = hidden_of(output).reshape(self._image.shape[0], -1, self._anatomy.hidden_size)[:, -1]
+        self._writes[-1].append(last.detach().float() * self._scales[id(module)])

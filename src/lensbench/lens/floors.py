@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lensbench.lens.readout import BUDGET
+from lensbench.lens.readout import chunk_bytes
 from lensbench.models.anatomy import Anatomy
 
 
@@ -16,7 +16,7 @@ def random_floors(
     n_directions: int,
     seed: int,
     lens: str = "normed",
-    budget: int = BUDGET,
+    budget: int | None = None,
 ) -> Tensor:
     """Return the mean script mass of random directions with each layer's norm.
 
@@ -35,7 +35,7 @@ def random_floors(
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(n_directions, anatomy.hidden_size, generator=generator)
     directions = (directions / directions.norm(dim=-1, keepdim=True)).to(norm.device)
-    rows = max(1, budget // (4 * scripts.shape[0] * 3))
+    rows = max(1, chunk_bytes(norm.device, budget) // (4 * scripts.shape[0]))
     floors = []
     for layer, length in enumerate(norm):
         kind = lens if layer < len(norm) - 1 else "normed"

@@ -1,7 +1,12 @@
 """Exact statistics of what each layer's state says in words, without ever keeping full logits.
 
 All of it is computed in float32 from the logits of a few states at a time; how many follows a
-budget of bytes. Natural logarithms; ranks count from 0, the number of strictly larger logits.
+budget of bytes, and so does the peak of memory. Natural logarithms; ranks count from 0, the number
+of strictly larger logits.
+
+With s = logits − their maximum, e = exp s and Z = Σ e, everything is a sum over the vocabulary that
+reads s and e once or twice: H = log Z − Σ e·s/Z, KL(p_L ‖ p_l) = log Z − Σ p_L·s − H(p_L) and
+JS = H(½(p_l + p_L)) − ½H(p_l) − ½H(p_L). A few rows at a time, so that they stay in the cache.
 """
 
 from __future__ import annotations
@@ -9,14 +14,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-#: Bytes that the logits of one chunk and what is computed from them may take.
-BUDGET = 256 * 2**20
-#: Arrays of the size of the logits that are alive at once, about.
-_COPIES = 6
+from lensbench.errors import ModelError
+from lensbench.lens.top import block_maxima, top_tokens
+
+#: Bytes that the logits of one chunk may take, by the kind of device.
+BUDGETS = {"cpu": 24 * 2**20, "cuda": 512 * 2**20}
+#: Bytes of logits that are gone through at a time on a CPU: what a core's cache holds.
+_CACHED = 2**20
 
 LOG2 = math.log(2.0)
 
@@ -63,7 +72,7 @@ def read_out(
     gold_ids: Tensor,
     gold_languages: Tensor,
     n_languages: int,
-    budget: int = BUDGET,
+    budget: int | None = None,
 ) -> Readout:
     """Read out the states of n samples at every layer.
 
@@ -76,38 +85,45 @@ def read_out(
         gold_ids: [n, G] ids of the gold answer's tokens, -1 where there is none.
         gold_languages: [n, G] index of each one's language, -1 where there is none.
         n_languages: number of languages C.
-        budget: bytes that a chunk may take.
+        budget: bytes that the logits of a chunk may take; by default what suits the device.
 
     Returns:
         The statistics, on the device of `hidden`.
+
+    Raises:
+        ModelError: if a logit is no number or +∞.
 
     Source: KL and JS to the final layer as in Belrose et al. 2023, 2303.08112; concept mass as in
         Wendler et al. 2024, 2402.10588.
     """
     n, layers, _ = hidden.shape
-    size = scripts.shape[0]
-    rows = max(1, budget // (4 * size * _COPIES))
+    groups = _Scripts(scripts)
+    rows = max(1, chunk_bytes(hidden.device, budget) // (4 * scripts.shape[0]))
     a_time = max(1, rows // layers)
     parts = []
     for start in range(0, n, a_time):
         part = slice(start, min(start + a_time, n))
-        final = final_logits_of(hidden[part, -1])
-        gold = (gold_ids[part], gold_languages[part])
-        step = max(1, rows // final.shape[0])
+        final = _Final(final_logits_of(hidden[part, -1]), k)
+        gold = (gold_ids[part], gold_languages[part], n_languages)
+        step = max(1, rows // len(final.ids))
         bands = []
         for low in range(0, layers - 1, step):
             band = hidden[part, low : min(low + step, layers - 1)]
             logits = logits_of(band.reshape(-1, band.shape[-1]))
-            bands.append(
-                _statistics(
-                    logits.reshape(*band.shape[:2], -1), final, k, scripts, *gold, n_languages
-                )
-            )
+            bands.append(_statistics(logits, band.shape[1], final, k, groups, *gold))
         # The last layer's logits are there already; computed again in another shape, they would
         # differ in the last bit and its KL to itself would not be 0.
-        bands.append(_statistics(final[:, None], final, k, scripts, *gold, n_languages))
+        last = _statistics(final.logits, 1, final, k, groups, *gold)
+        last.kl_to_final_nats.zero_()
+        last.js_to_final_nats.zero_()
+        bands.append(last)
         parts.append(_joined(bands, dim=1))
     return _joined(parts, dim=0)
+
+
+def chunk_bytes(device: torch.device, budget: int | None = None) -> int:
+    """Return the bytes that the logits of one chunk may take on a device."""
+    return BUDGETS.get(device.type, BUDGETS["cuda"]) if budget is None else budget
 
 
 def _joined(parts: list[Readout], dim: int) -> Readout:
@@ -115,84 +131,163 @@ def _joined(parts: list[Readout], dim: int) -> Readout:
     return Readout(**{n: torch.cat([getattr(part, n) for part in parts], dim=dim) for n in names})
 
 
+class _Scripts:
+    """Masses by script; where each token has one, only those of the rarer scripts are added up."""
+
+    def __init__(self, scripts: Tensor) -> None:
+        self.columns = scripts
+        sizes = scripts.sum(0)
+        self.most = int(sizes.argmax())
+        alone = (scripts.amax(-1) == 1) & (scripts.sum(-1) == 1)
+        self.rare: Tensor | None = None
+        if bool(alone.all()):
+            self.rare = (scripts[:, self.most] == 0).nonzero()[:, 0]
+            self.columns = scripts[self.rare]
+
+    def mass(self, e: Tensor, total: Tensor) -> Tensor:
+        """Return the sums [rows, S] of e [rows, V] over each script, given those over all."""
+        if self.rare is None:
+            return e @ self.columns
+        masses = e.index_select(1, self.rare) @ self.columns
+        masses[:, self.most] = (total - masses.sum(-1)).clamp_min(0.0)
+        return masses
+
+
+class _Final:
+    """The last layer of g samples: its logits [g, V], and what the other layers need of it."""
+
+    def __init__(self, logits: Tensor, k: int) -> None:
+        self.logits = logits
+        self.ids = top_tokens(logits, k)[:, :1]
+        shifted, e, z = shifted_exp(logits.clone(), logits.amax(-1, keepdim=True))
+        self.half = e.mul_(0.5 / z[:, None])  # ½ p_L
+        # Never 0, so that the logarithm of a mixture with it is a number.
+        self.positive = self.half + torch.finfo(e.dtype).tiny
+        self.entropy = z.log() - 2.0 * _dot(self.half, shifted)
+
+
+def shifted_exp(
+    logits: Tensor, largest: Tensor, out: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return s = logits − largest, exp s and its sum [rows] of logits [rows, V], which become s.
+
+    Raises:
+        ModelError: if a logit is no number or +∞.
+    """
+    shifted = logits.sub_(largest)
+    e = torch.exp(shifted, out=out)
+    z = e.sum(-1)
+    if not bool(torch.isfinite(z).all()):
+        raise ModelError("The model gives logits that are no numbers, so nothing can be read out.")
+    return shifted, e, z
+
+
+def _dot(left: Tensor, right: Tensor, work: Tensor | None = None) -> Tensor:
+    """Return the sums [rows] of products of two tensors [rows, V]; 0 · −∞ counts as 0."""
+    one = len(left) == 1
+    found = right @ left[0] if one else torch.mul(left, right, out=work).sum(-1)
+    if bool(found.isnan().any()):
+        found = torch.where(left == 0, 0.0, left * right).sum(-1)
+    return found
+
+
+def _larger(values: Tensor, than: Tensor, work: Tensor) -> Tensor:
+    """Return how many of values [rows, V] are larger than `than` [rows, 1]."""
+    # Counted as floats, which is exact up to 2^24 and much faster than summing booleans.
+    return torch.gt(values, than, out=work).sum(-1).long()
+
+
 def _statistics(
     logits: Tensor,
-    final: Tensor,
+    n_layers: int,
+    final: _Final,
     k: int,
-    scripts: Tensor,
+    scripts: _Scripts,
     gold_ids: Tensor,
     gold_languages: Tensor,
     n_languages: int,
 ) -> Readout:
-    """Return the statistics of logits [g, l, V], given the last layer's [g, V], both float32."""
-    logp = torch.log_softmax(logits, dim=-1)
-    logq = torch.log_softmax(final, dim=-1)[:, None]
-    p = logp.exp()
-    top_id = top_tokens(logits, k)
-    # The same top-k as the top tokens', so that y is the first of them also among equal logits.
-    final_id = top_tokens(final, k)[:, :1]
-    final = _as_index(final_id, logp)
-    best_id = _best(gold_ids, logits)
-    known = best_id >= 0
-    best = best_id.clamp_min(0)[..., None]
-    none = torch.zeros((), dtype=logp.dtype, device=logp.device)
+    """Return the statistics of logits [g·l, V] (used up), given the last layer's of the g."""
+    rows, size = logits.shape
+    # On a CPU some layers of one sample at a time, so that the last layer is one row for them all.
+    apart = not logits.is_cuda
+    cached = min(n_layers, max(1, _CACHED // (4 * size))) if apart else rows
+    work = torch.empty(2, cached, size, device=logits.device)
+    found = []
+    for low in range(0, rows, n_layers if apart else rows):
+        high = low + n_layers if apart else rows
+        sample = low // n_layers
+        owners: Any = slice(sample, sample + 1)
+        if not apart:
+            owners = torch.arange(rows, device=logits.device) // n_layers
+        owner = _Owner(
+            final.half[owners],
+            final.positive[owners],
+            final.entropy[owners],
+            final.ids[owners],
+            gold_ids[owners],
+            gold_languages[owners],
+        )
+        for start in range(low, high, cached):
+            part = slice(start, min(start + cached, high))
+            mine = work[:, : part.stop - part.start]
+            found.append(_row_statistics(logits[part], owner, k, scripts, n_languages, mine))
+    flat = _joined(found, dim=0)
+    shape = (rows // n_layers, n_layers)
+    names = [field.name for field in fields(Readout)]
+    return Readout(**{name: getattr(flat, name).unflatten(0, shape) for name in names})
+
+
+class _Owner(NamedTuple):
+    """What rows are compared with: one row each, or one for all of them."""
+
+    half: Tensor
+    positive: Tensor
+    entropy: Tensor
+    final_id: Tensor
+    gold_ids: Tensor
+    gold_languages: Tensor
+
+
+def _row_statistics(
+    logits: Tensor, owner: _Owner, k: int, scripts: _Scripts, n_languages: int, work: Tensor
+) -> Readout:
+    """Return the statistics of logits [r, V] (used up), given two arrays of their size."""
+    rows = len(logits)
+    # First what compares logits: less their maximum, different ones may be equal.
+    maxima = block_maxima(logits)
+    top_id = top_tokens(logits, k, maxima)
+    final_id = owner.final_id.expand(rows, -1)
+    final_value = logits.gather(1, final_id)
+    gold_ids = owner.gold_ids.expand(rows, -1)
+    gold = logits.gather(1, gold_ids.clamp_min(0)).masked_fill(gold_ids < 0, -math.inf)
+    best, known = gold.amax(-1, keepdim=True), (gold_ids >= 0).any(-1)
+    final_rank = _larger(logits, final_value, work[1])
+    gold_rank = torch.where(known, _larger(logits, best, work[1]), -1)
+    # Then what is made of differences to it.
+    largest = maxima.amax(-1, keepdim=True)
+    shifted, e, z = shifted_exp(logits, largest, work[0])
+    log_z = z.log()
+    of_language = torch.nn.functional.one_hot(owner.gold_languages.clamp_min(0), n_languages)
+    of_language = (of_language * (owner.gold_ids >= 0)[..., None]).to(e.dtype)
+    concept = torch.matmul(e.gather(1, gold_ids.clamp_min(0))[:, None], of_language)[:, 0]
+    script = scripts.mass(e, z)
+    entropy = log_z - _dot(e, shifted, work[1]) / z
+    kl = log_z - 2.0 * _dot(owner.half, shifted, work[1]) - owner.entropy
+    mixture = torch.addcmul(owner.positive.expand(rows, -1), e, 0.5 / z[:, None], out=work[1])
+    logs = torch.log(mixture, out=work[0])
+    js = -_dot(mixture, logs, work[0]) - 0.5 * (entropy + owner.entropy)
     return Readout(
         top_id=top_id,
-        top_logprob=logp.gather(-1, top_id),
-        entropy_nats=torch.special.entr(p).sum(-1),
-        kl_to_final_nats=kl_divergence(logq, logp).clamp_min(0.0),
-        js_to_final_nats=js_divergence(logq, logp).clamp(0.0, LOG2),
-        final_id=final_id.expand(logp.shape[:2]),
-        # Ranks from the logits: the subtraction of a log-sum can make different ones equal.
-        final_rank=(logits > logits.gather(-1, final)).sum(-1),
-        final_logprob=logp.gather(-1, final)[..., 0],
-        gold_rank=torch.where(known, (logits > logits.gather(-1, best)).sum(-1), -1),
-        gold_logprob=torch.where(known, logp.gather(-1, best)[..., 0], none),
-        script_mass=p @ scripts,
-        concept_mass=_mass_by_language(p, gold_ids, gold_languages, n_languages),
+        top_logprob=shifted.gather(1, top_id) - log_z[:, None],
+        entropy_nats=entropy.clamp_min(0.0),
+        kl_to_final_nats=kl.clamp_min(0.0),
+        js_to_final_nats=js.clamp(0.0, LOG2),
+        final_id=final_id[:, 0],
+        final_rank=final_rank,
+        final_logprob=(final_value - largest)[:, 0] - log_z,
+        gold_rank=gold_rank,
+        gold_logprob=torch.where(known, (best - largest)[:, 0] - log_z, 0.0),
+        script_mass=script / z[:, None],
+        concept_mass=concept / z[:, None],
     )
-
-
-def top_tokens(logits: Tensor, k: int) -> Tensor:
-    """Return the ids [..., k] of the k largest logits, of equal ones the smaller id first.
-
-    A vocabulary of fewer than k tokens is filled up with its last token in the list.
-    """
-    _, ids = torch.topk(logits, min(k, logits.shape[-1]), dim=-1)
-    # Which of several equal logits at the edge topk keeps is its own choice; their order is not.
-    ids, _ = ids.sort(dim=-1)
-    _, order = logits.gather(-1, ids).sort(dim=-1, descending=True, stable=True)
-    ids = ids.gather(-1, order)
-    short = k - ids.shape[-1]
-    return torch.cat([ids, ids[..., -1:].expand(*ids.shape[:-1], short)], -1) if short > 0 else ids
-
-
-def kl_divergence(logp: Tensor, logq: Tensor) -> Tensor:
-    """Return KL(p ‖ q) in nats over the last dimension; 0·log 0 counts as 0."""
-    return torch.where(logp > -math.inf, logp.exp() * (logp - logq), 0.0).sum(-1)
-
-
-def js_divergence(logp: Tensor, logq: Tensor) -> Tensor:
-    """Return the Jensen–Shannon divergence in nats, ½KL(p ‖ m) + ½KL(q ‖ m) with m = ½(p + q)."""
-    logm = torch.logaddexp(logp, logq) - LOG2
-    return 0.5 * (kl_divergence(logp, logm) + kl_divergence(logq, logm))
-
-
-def _as_index(ids: Tensor, like: Tensor) -> Tensor:
-    """Return ids [g, m] as an index [g, l, m] into `like` [g, l, V]."""
-    return ids[:, None].expand(-1, like.shape[1], -1)
-
-
-def _best(ids: Tensor, logits: Tensor) -> Tensor:
-    """Return [g, l] the likeliest of each row's ids [g, G] at each layer; -1 for a row of none."""
-    index = _as_index(ids, logits)
-    values = logits.gather(-1, index.clamp_min(0)).masked_fill(index < 0, -math.inf)
-    best = index.gather(-1, values.argmax(-1, keepdim=True))[..., 0]  # -1 if its row has none
-    return torch.where((ids >= 0).any(-1)[:, None], best, -1)
-
-
-def _mass_by_language(p: Tensor, ids: Tensor, languages: Tensor, n_languages: int) -> Tensor:
-    """Return [g, l, C] the mass of p [g, l, V] on ids [g, G], by their languages [g, G]."""
-    mass = p.gather(-1, _as_index(ids.clamp_min(0), p))
-    there = torch.nn.functional.one_hot(languages.clamp_min(0), n_languages).to(p.dtype)
-    return mass @ (there * (ids >= 0)[..., None])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from lensbench.lens.patches import Patches
 from lensbench.lens.readout import Readout
 from lensbench.models.load import LoadedModel
 from lensbench.models.prompt import Encoded
@@ -91,19 +92,77 @@ def trajectory_rows(ids: Sequence[str], step: Tensor, readout: Readout | None) -
     return frame
 
 
-def head_rows(ids: Sequence[str], step: Tensor, values: Tensor) -> pd.DataFrame:
-    """Return the rows of `heads` of n steps, given [n, L, heads, 5]."""
-    n, layers, heads, _ = values.shape
-    each = layers * heads
-    flat = values.reshape(n * each, -1).cpu().numpy()
+def head_rows(
+    ids: Sequence[str], step: Tensor, values: Tensor, layers: Sequence[int]
+) -> pd.DataFrame:
+    """Return the rows of `heads` of n steps, given [n, head layers, heads, 5] and the layers."""
+    n, _, heads, _ = values.shape
+    each = len(layers) * heads
+    flat = values.reshape(n * each, len(HEAD_COLUMNS)).cpu().numpy()
     frame = pd.DataFrame(
         {
             "sample_id": np.repeat(np.asarray(ids, dtype=object), each),
             "step": np.repeat(step.cpu().numpy(), each),
-            "layer": np.tile(np.repeat(np.arange(1, layers + 1), heads), n),
-            "head": np.tile(np.arange(heads), n * layers),
+            "layer": np.tile(np.repeat(np.asarray(layers, dtype=int), heads), n),
+            "head": np.tile(np.arange(heads), n * len(layers)),
         }
     )
     for column, name in enumerate(HEAD_COLUMNS):
         frame[name] = flat[:, column]
+    return frame
+
+
+PATCH_COLUMNS = (
+    "sample_id", "layer", "patch", "row", "col", "top_id", "top_logprob", "entropy_nats",
+)  # fmt: skip
+
+
+def patch_rows(ids: Sequence[str], patches: Sequence[Patches]) -> pd.DataFrame:
+    """Return the rows of `patches` of samples: their ids and what each image position says.
+
+    Positions beyond a sample's grid (tiles, ends of lines) have row and column -1.
+    """
+    frames = []
+    for name, found in zip(ids, patches, strict=True):
+        layers, n = found.entropy_nats.shape
+        height, width = found.grid
+        place = np.arange(n)
+        on_grid = place < height * width
+        frames.append(
+            pd.DataFrame(
+                {
+                    "sample_id": name,
+                    "layer": np.repeat(np.arange(layers), n),
+                    "patch": np.tile(place, layers),
+                    "row": np.tile(np.where(on_grid, place // max(width, 1), -1), layers),
+                    "col": np.tile(np.where(on_grid, place % max(width, 1), -1), layers),
+                    "top_id": list(found.top_id.flatten(0, 1).cpu().numpy()),
+                    "top_logprob": list(found.top_logprob.flatten(0, 1).cpu().numpy()),
+                    "entropy_nats": found.entropy_nats.flatten().cpu().numpy(),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=PATCH_COLUMNS)
+
+
+_LENS_SCALARS = (
+    "entropy_nats", "kl_to_final_nats", "final_rank", "final_logprob", "gold_rank", "gold_logprob",
+)  # fmt: skip
+LENS_COLUMNS = ("sample_id", "lens", "layer", "top_id", "top_logprob", *_LENS_SCALARS)
+
+
+def lens_rows(ids: Sequence[str], lens: str, first: int, readout: Readout) -> pd.DataFrame:
+    """Return the rows of `lenses` of n samples: the readout of one lens from its first layer on."""
+    layers = readout.entropy_nats.shape[1]
+    frame = pd.DataFrame(
+        {
+            "sample_id": np.repeat(np.asarray(ids, dtype=object), layers),
+            "lens": lens,
+            "layer": np.tile(np.arange(first, first + layers), len(ids)),
+            "top_id": readout.top_id[..., 0].reshape(-1).cpu().numpy(),
+            "top_logprob": readout.top_logprob[..., 0].reshape(-1).cpu().numpy(),
+        }
+    )
+    for name in _LENS_SCALARS:
+        frame[name] = getattr(readout, name).reshape(-1).cpu().numpy()
     return frame

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lensbench.files import atomic_path
-from lensbench.metrics import accuracy, by_layer, concepts, convergence, heads, scripts
+from lensbench.metrics import accuracy, by_layer, concepts, convergence, heads, lenses, scripts
 from lensbench.metrics.bootstrap import Bootstrap, Estimate
 from lensbench.metrics.rundata import RunData, load_run
 from lensbench.metrics.tables import RUN_TABLES, along_layers, finished
@@ -64,9 +64,10 @@ def compute_run(
     options = options or MetricOptions()
     boot = Bootstrap(options.seed, options.resamples, options.confidence)
     run = load_run(trace_folders, model_folder)
+    readings = lenses.readings(run)
     makers: dict[str, Callable[[], list[pd.DataFrame]]] = {
         "convergence": lambda: [_convergence(run)],
-        "summary": lambda: [_summary(run, boot, options.early_exit)],
+        "summary": lambda: [_summary(run, boot, options.early_exit, readings)],
         "by_layer": lambda: _by_layer(run, boot, options.early_exit),
         "accuracy_by_answer": lambda: _accuracy_by_answer(run, boot),
         "accuracy_by_family": lambda: [_accuracy_by_family(run, boot)],
@@ -74,6 +75,7 @@ def compute_run(
         "han_in_topk": lambda: _han_in_topk(run, boot),
         "script_mass": lambda: _script_mass(run, boot),
         "concept_mass": lambda: _concept_mass(run, boot),
+        "lenses": lambda: lenses.lenses(run, boot, readings),
         "tokens": lambda: [tokens(run, options.examples)],
     }
     parts = {name: maker() for name, maker in makers.items()}
@@ -132,7 +134,9 @@ def _convergence(run: RunData) -> pd.DataFrame:
     )
 
 
-def _summary(run: RunData, boot: Bootstrap, tau: float) -> pd.DataFrame:
+def _summary(
+    run: RunData, boot: Bootstrap, tau: float, readings: dict[str, lenses.Reading]
+) -> pd.DataFrame:
     first = run.first
     table = _convergence(run)
     table = table[table["step"] == 0]
@@ -152,6 +156,7 @@ def _summary(run: RunData, boot: Bootstrap, tau: float) -> pd.DataFrame:
         "last_block_change": table["last_block_change"].to_numpy(),
         "early_exit_layer": exits,
         "early_exit_agreement": convergence.early_exit_agreement(first.top1, first.final, exits),
+        **lenses.summarised(readings, first.final),
     }
     rows = []
     for metric, sample_values in values.items():
@@ -277,7 +282,10 @@ def _heads(run: RunData, boot: Bootstrap) -> tuple[list[pd.DataFrame], list[pd.D
     """Return the tables of heads and stages; stages only where every sample has an image."""
     names = ["image_mass", "sink_mass", "text_mass", "image_entropy_nats", "image_max"]
     frame = read_table(run.folders, "heads", names, step=0)
-    depth, width = run.meta.n_layers, run.meta.n_heads
+    layers, width = np.asarray(run.meta.head_layers, dtype=int), run.meta.n_heads
+    depth = len(layers)
+    if not depth:
+        return [], []
     block = {name: frame[name].to_numpy().reshape(-1, depth, width) for name in names}
     n_image = run.samples["n_image_tokens"].to_numpy()
     n_tokens = run.samples["n_tokens"].to_numpy()
@@ -290,7 +298,7 @@ def _heads(run: RunData, boot: Bootstrap) -> tuple[list[pd.DataFrame], list[pd.D
         rich = np.full((depth, width), np.nan)
     table = pd.DataFrame(
         {
-            "layer": np.repeat(np.arange(1, depth + 1), width),
+            "layer": np.repeat(layers, width),
             "head": np.tile(np.arange(width), depth),
             "image_mass": mass.value.ravel(),
             "low": mass.low.ravel(),
@@ -314,7 +322,17 @@ def _heads(run: RunData, boot: Bootstrap) -> tuple[list[pd.DataFrame], list[pd.D
     rows = []
     for stage, (start, end) in enumerate(heads.stages(by_sample.mean(axis=0)), 1):
         e = boot.mean(by_sample[:, start - 1 : end].mean(axis=1))
-        rows.append((stage, start, end, float(e.value), float(e.low), float(e.high), e.n))
+        rows.append(
+            (
+                stage,
+                layers[start - 1],
+                layers[end - 1],
+                float(e.value),
+                float(e.low),
+                float(e.high),
+                e.n,
+            )
+        )
     return [table], [pd.DataFrame(rows, columns=RUN_TABLES["stages"][2:])]
 
 

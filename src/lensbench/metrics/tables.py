@@ -21,6 +21,7 @@ RUN_TABLES: dict[str, list[str]] = {
     "han_in_topk": [*_RUN, "k", "layer", *_INTERVAL],
     "script_mass": [*_RUN, "script", "layer", *_INTERVAL, "floor_vocabulary", "floor_random"],
     "concept_mass": [*_RUN, "asked", "language", "layer", *_INTERVAL],
+    "lenses": [*_RUN, "lens", "metric", "layer", "depth", *_INTERVAL],
     "heads": [
         *_RUN, "layer", "head", "image_mass", "low", "high", "n", "enrichment",
         "image_mass_no_sink", "sink_mass", "text_mass", "concentration", "image_max",

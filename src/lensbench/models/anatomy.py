@@ -1,15 +1,16 @@
-"""What a model is made of between its blocks and its logits, found by running it once.
+"""What a model is made of between its blocks and its logits, found by running it on a probe.
 
-Nothing here knows a class of model. The blocks are the list of `num_hidden_layers` modules under
-`get_decoder()`; a probe with hooks then shows what is called between the last block and the output
-embeddings (a final norm, as a rule), and what is done to the logits after them (a factor, a soft
-cap). Whatever the probe does not confirm is refused with the reason: a lens that reads out through
-the wrong norm gives numbers that look right.
+Nothing here knows a class of model. Hooks tell which list of modules is called one after the other
+before the output embeddings (the blocks), what is called between the last block and the output
+embeddings (a final norm, as a rule), what is done to the logits after them, and which modules
+compute self-attention. Whatever the probe does not confirm is refused with the reason: a lens that
+reads out through the wrong norm gives numbers that look right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from lensbench.errors import ModelError
+from lensbench.models.ending import Ending, find_ending
+from lensbench.models.heads import Heads, find_heads
+from lensbench.models.probe import call_order, find_blocks, watched
+from lensbench.models.writes import Write, find_writes
 
 
 @dataclass(frozen=True)
@@ -24,65 +29,62 @@ class Anatomy:
     """The parts of a decoder that a lens needs.
 
     Args:
-        decoder: the text decoder, whose attention implementation can be set.
         blocks: its L blocks, in order.
-        tail: modules between the last block and the output embeddings, in order: the final norm.
-        tail_scale: factor on the tail's output before the output embeddings (1 if none).
-        unembedding: the output embeddings, [hidden] → [vocabulary].
-        logit_scale: factor on the logits (1 if none).
-        softcap: c of c·tanh(logits/c), after the factor; None if none.
+        ending: what stands between the last block's output and the logits.
+        heads: which blocks' self-attention can be read.
+        writes: what each block adds to the residual stream, module by module; empty where it can't
+            be told apart.
+        writes_reason: why it can't, "" if it can.
+        configs: configurations of the decoder's modules, each once.
         n_layers: number of blocks L.
-        n_heads: query heads a block.
+        n_heads: query heads a block, 0 if no attention can be read.
         hidden_size: width d of the residual stream.
         vocab_size: number of logits V.
         image_token_id: the token that holds an image's place, None in a text model.
+        encoder_decoder: whether prompts go through an encoder of their own.
     """
 
-    decoder: nn.Module
     blocks: tuple[nn.Module, ...]
-    tail: tuple[nn.Module, ...]
-    tail_scale: float
-    unembedding: nn.Module
-    logit_scale: float
-    softcap: float | None
+    ending: Ending
+    heads: Heads
+    writes: tuple[tuple[Write, ...], ...]
+    writes_reason: str
+    configs: tuple[Any, ...]
     n_layers: int
     n_heads: int
     hidden_size: int
     vocab_size: int
     image_token_id: int | None
+    encoder_decoder: bool = False
 
     @property
     def final_norm(self) -> nn.Module | None:
         """The module applied to the last block's output, None if there is none."""
-        return self.tail[0] if self.tail else None
+        return self.ending.tail[0].module if self.ending.tail else None
 
-    @torch.no_grad()
+    @property
+    def unembedding(self) -> nn.Module:
+        """The output embeddings, [hidden] → [vocabulary]."""
+        return self.ending.unembedding
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor on the output embeddings' output, 1 if none."""
+        return self.ending.logit_scale
+
+    @property
+    def softcap(self) -> float | None:
+        """c of c·tanh(logits/c), None if none."""
+        return self.ending.softcap
+
     def logits(self, hidden: Tensor, lens: str = "normed") -> Tensor:
-        """Read states of the residual stream out as the model reads out its last one.
-
-        The tail and the output embeddings run in the model's own dtype, as in the model itself.
+        """Read states [rows, d] out as the model does its last one: [rows, V], float32.
 
         Args:
             hidden: [rows, d], any floating dtype.
             lens: "normed" (the final norm, once) or "raw" (no norm).
-
-        Returns:
-            [rows, V], float32.
         """
-        states = hidden.to(next(self.unembedding.parameters()).dtype)
-        if lens == "normed":
-            for module in self.tail:
-                states = module(states)
-            if self.tail_scale != 1.0:
-                states = states * self.tail_scale
-        elif lens != "raw":
-            raise ModelError(f'"{lens}" is no lens: use "normed" or "raw".')
-        values = self.unembedding(states).float()
-        if self.logit_scale != 1.0:
-            values = values * self.logit_scale
-        if self.softcap is not None:
-            values = self.softcap * torch.tanh(values / self.softcap)
-        return values
+        return self.ending.logits(hidden, lens)
 
 
 def text_config(model: Any) -> Any:
@@ -90,204 +92,158 @@ def text_config(model: Any) -> Any:
     return model.config.get_text_config(decoder=True)
 
 
-def hidden_of(output: Any) -> Tensor:
-    """Return the residual stream in what a block returns (a tensor, or a tuple that starts so)."""
-    return output if isinstance(output, Tensor) else output[0]
+def text_probe(model: Any) -> dict[str, Tensor]:
+    """Return a prompt of five tokens, from the middle of the vocabulary: the ends are special."""
+    try:
+        middle = model.get_input_embeddings().weight.shape[0] // 2
+    except (AttributeError, NotImplementedError) as error:
+        raise ModelError(f"{type(model).__name__} has no input embeddings for words.") from error
+    ids = torch.tensor([[0, 1, 2, 1, 0]], device=model.device) + middle
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """Return the residual stream in what a block is called with."""
-    return args[0] if args else kwargs["hidden_states"]
-
-
-def find_anatomy(model: Any, probe: dict[str, Tensor] | None = None) -> Anatomy:
-    """Find a causal language model's parts, and confirm them on one forward pass.
+def find_anatomy(
+    model: Any, probe: Mapping[str, Tensor] | None = None, image_token_id: int | None = None
+) -> Anatomy:
+    """Find a model's parts, and confirm them on one prompt.
 
     Args:
         model: a transformers model for causal language modelling or image-text-to-text.
-        probe: inputs of the pass; a few tokens of text by default.
+        probe: one prompt, as keyword arguments of the model; a few tokens of text by default.
+        image_token_id: the token at image positions, None if there are none.
 
     Raises:
         ModelError: with the reason, if the model can't be read out layer by layer.
     """
     name = type(model).__name__
-    config = text_config(model)
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise ModelError(f"{name} is an encoder–decoder: lensbench reads decoder-only models.")
-    n_layers = getattr(config, "num_hidden_layers", None)
-    decoder = model.get_decoder()
-    found = [
-        module
-        for module in decoder.modules()
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers
-    ]
-    if not n_layers or not found:
-        raise ModelError(f"{name} has no list of num_hidden_layers = {n_layers} blocks to read.")
+    run = _runner(model, text_probe(model) if probe is None else dict(probe))
+    try:
+        order = call_order(model, run)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(f"{name} can't be run on a probe: {reason}") from error
     unembedding = model.get_output_embeddings()
-    if unembedding is None:
-        raise ModelError(f"{name} has no output embeddings, so no state can be read out in words.")
-    # The outermost list comes first; lists inside blocks (experts) can have the same length.
-    blocks = tuple(found[0])
-    seen = _Probe(blocks, unembedding)
-    if probe is None:
-        device = next(model.parameters()).device
-        # From the middle of the vocabulary: special tokens stand at its ends.
-        middle = model.get_input_embeddings().weight.shape[0] // 2
-        ids = torch.tensor([[0, 1, 2, 1, 0]], device=device) + middle
-        probe = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    with torch.no_grad(), seen.watching(model):
-        logits = model(**probe, use_cache=False).logits[0, -1].float()
-    tail, tail_scale = seen.tail(name)
-    logit_scale, softcap = _after(name, seen.unembedded, logits, config)
+    called = unembedding is not None and order.calls(unembedding) > 0
+    before = order.first(unembedding) if called else order.moment
+    n_layers = getattr(text_config(model), "num_hidden_layers", None)
+    blocks = find_blocks(model, order, n_layers if isinstance(n_layers, int) else None, before)
+    done = order.last(blocks[-1])
+    after = [m for m in model.modules() if order.calls(m) and order.left[id(m)][-1] > done]
+    calls, output = watched(model, [*blocks, *after], run)
+    states = _states(name, blocks, calls)
+    last = next(call for call in reversed(calls) if call.module is blocks[-1])
+    ending = find_ending(
+        model,
+        unembedding if called else None,
+        [call for call in calls if call.entered > last.left],
+        states[-1],
+        output.logits,
+        text_config(model),
+    )
+    n_positions = states[0].shape[1]
+    writes, writes_reason = _writes(model, blocks)
+    heads = find_heads(blocks, run, n_positions)
+    prompt = run.keywords.get("decoder_input_ids", run.keywords.get("input_ids"))
+    if heads.layers and prompt is not None and n_positions != prompt.shape[1]:
+        extra = n_positions - prompt.shape[1]
+        heads = Heads(
+            reason=f"{name} runs {extra} positions more than its prompt has, and which of them "
+            "show the picture can't be told"
+        )
     return Anatomy(
-        decoder=decoder,
         blocks=blocks,
-        tail=tail,
-        tail_scale=tail_scale,
-        unembedding=unembedding,
-        logit_scale=logit_scale,
-        softcap=softcap,
-        n_layers=int(n_layers),
-        n_heads=int(config.num_attention_heads),
-        hidden_size=int(seen.states[0].shape[-1]),
-        vocab_size=int(logits.shape[-1]),
-        image_token_id=_image_token(model.config),
+        ending=ending,
+        heads=heads,
+        writes=writes,
+        writes_reason=writes_reason,
+        configs=_configs(model, blocks),
+        n_layers=len(blocks),
+        n_heads=heads.n_heads,
+        hidden_size=int(states[0].shape[-1]),
+        vocab_size=int(output.logits.shape[-1]),
+        image_token_id=image_token_id,
+        encoder_decoder=bool(getattr(model.config, "is_encoder_decoder", False)),
     )
 
 
-def _image_token(config: Any) -> int | None:
-    for key in ("image_token_id", "image_token_index"):
-        if getattr(config, key, None) is not None:
-            return int(getattr(config, key))
-    return None
+@dataclass
+class _Run:
+    """A model called on the probe; what it is called with can be looked up."""
+
+    model: Any
+    keywords: dict[str, Any]
+
+    def __call__(self) -> Any:
+        with torch.no_grad():
+            return self.model(**self.keywords)
 
 
-class _Probe:
-    """Hooks on every module of a model, for one pass: what is called after the last block."""
+def _runner(model: Any, probe: dict[str, Any]) -> _Run:
+    if getattr(model.config, "is_encoder_decoder", False) and "decoder_input_ids" not in probe:
+        config, ids = text_config(model), probe["input_ids"]
+        found = [
+            getattr(place, key, None)
+            for place in (model.generation_config, model.config, config)
+            for key in ("decoder_start_token_id", "bos_token_id")
+        ]
+        start = next((token for token in found if isinstance(token, int)), 0)
+        # Three positions, where the encoder has more: self- and cross-attention can be told apart.
+        first = torch.full_like(ids[:1, :1], start)
+        probe["decoder_input_ids"] = torch.cat([first, ids[:1, -2:]], dim=1)
+    wanted = inspect.signature(model.forward).parameters
+    kinds = {parameter.kind for parameter in wanted.values()}
+    if "use_cache" in wanted or inspect.Parameter.VAR_KEYWORD in kinds:
+        probe["use_cache"] = False
+    return _Run(model, probe)
 
-    def __init__(self, blocks: tuple[nn.Module, ...], unembedding: nn.Module) -> None:
-        self.blocks = blocks
-        self.unembedding = unembedding
-        self.states: list[Tensor] = []  # [d] into the first block, then out of each
-        self.inputs: list[Tensor] = []  # [d] into each block
-        self.called: list[tuple[nn.Module, Tensor, Tensor]] = []  # after the last block
-        self.embedded: Tensor | None = None  # [d] into the output embeddings
-        self.unembedded: Tensor | None = None  # [V] out of them
-        self._inside: nn.Module | None = None
 
-    def watching(self, model: nn.Module) -> Any:
-        """Return a context manager that has the hooks on the model."""
-        return _Hooks(model, self._before, self._after)
-
-    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if module in self.blocks:
-            state = input_of(args, kwargs)[0, -1].clone()
-            self.inputs.append(state)
-            if module is self.blocks[0]:
-                self.states.append(state)
-        elif module is self.unembedding and self._inside is None:
-            self.embedded = args[0].reshape(-1, args[0].shape[-1])[-1].clone()
-        elif len(self.states) > len(self.blocks) and self._inside is None:
-            self._inside = module  # What it calls in turn is its own affair.
-
-    def _after(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> None:
-        if module in self.blocks:
-            self.states.append(hidden_of(output)[0, -1].clone())
-        elif module is self.unembedding and self._inside is None:
-            self.unembedded = output.reshape(-1, output.shape[-1])[-1].clone()
-        elif module is self._inside:
-            self._inside = None
-            if self.embedded is None and args and isinstance(args[0], Tensor):
-                before, after = (t.reshape(-1, t.shape[-1])[-1] for t in (args[0], output))
-                self.called.append((module, before.clone(), after.clone()))
-
-    def tail(self, name: str) -> tuple[tuple[nn.Module, ...], float]:
-        """Return the modules between the last block and the output embeddings, and the factor."""
-        if len(self.states) != len(self.blocks) + 1 or self.embedded is None:
+def _states(name: str, blocks: tuple[nn.Module, ...], calls: list[Any]) -> list[Tensor]:
+    """Return the residual stream at layers 0 … L, [1, T, d] each: what enters each block, and what
+    the last one leaves behind."""
+    of = {id(call.module): call for call in calls}
+    found = [of[id(block)].before for block in blocks] + [of[id(blocks[-1])].after]
+    for layer, state in enumerate(found):
+        if state is None or state.dim() != 3:
+            shape = "no tensor" if state is None else f"a tensor of {state.dim()} dimensions"
             raise ModelError(
-                f"{name} called {max(len(self.states) - 1, 0)} of its {len(self.blocks)} blocks "
-                "once each before its output embeddings: it can't be read layer by layer."
+                f"{name} passes {shape} from block to block at layer {layer}, so it has no single "
+                "residual stream."
             )
-        for layer, (left, entered) in enumerate(zip(self.states, self.inputs, strict=False)):
-            if left.shape != entered.shape or not torch.equal(left, entered):
-                raise ModelError(
-                    f"{name} changes the residual stream between blocks {layer} and "
-                    f"{layer + 1}, so no single state stands for that layer."
-                )
-        current, used = self.states[-1], []
-        for module, before, after in self.called:
-            if before.shape == current.shape and torch.equal(before, current):
-                used.append(module)
-                current = after
-        scale = _factor(current, self.embedded)
-        if scale is None:
+        if state.shape != found[0].shape or state.shape[0] != 1:
             raise ModelError(
-                f"{name} does something between its last block and its output embeddings that is "
-                "no module and no factor, so its readout can't be repeated at other layers."
+                f"{name} has a residual stream of {tuple(state.shape)} at layer {layer} and of "
+                f"{tuple(found[0].shape)} at layer 0 for one prompt, so positions can't be "
+                "followed."
             )
-        return tuple(used), scale
+    return found
 
 
-class _Hooks:
-    """A context manager: the same two hooks on every module of a model."""
-
-    def __init__(
-        self, model: nn.Module, before: Callable[..., None], after: Callable[..., None]
-    ) -> None:
-        self._model, self._before, self._after = model, before, after
-        self._handles: list[Any] = []
-
-    def __enter__(self) -> None:
-        for module in self._model.modules():
-            self._handles.append(module.register_forward_pre_hook(self._before, with_kwargs=True))
-            self._handles.append(module.register_forward_hook(self._after, with_kwargs=True))
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
+def _writes(model: Any, blocks: tuple[nn.Module, ...]) -> tuple[tuple[tuple[Write, ...], ...], str]:
+    """Return what the blocks write, found on a few words: every module's output is kept for it."""
+    name = type(model).__name__
+    inside = [part for block in blocks for part in block.modules()]
+    try:
+        calls, _ = watched(model, list(dict.fromkeys(inside)), _runner(model, text_probe(model)))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return (), f"{name} can't be run on words alone ({reason})"
+    called = {id(call.module) for call in calls}
+    if any(id(block) not in called for block in blocks):
+        return (), f"{name} leaves some of its blocks out where there is no picture"
+    return find_writes(name, blocks, calls)
 
 
-def _factor(before: Tensor, after: Tensor) -> float | None:
-    """Return the one number that `before` was multiplied by to give `after`; None if none was."""
-    if before.shape != after.shape:
-        return None
-    x, y = before.double(), after.double()
-    if torch.equal(x, y):
-        return 1.0
-    scale = float((x @ y) / (x @ x).clamp_min(1e-300))
-    slack = 2.0 * torch.finfo(after.dtype).eps * float(y.abs().max())
-    return scale if bool(((scale * x - y).abs() <= slack).all()) else None
-
-
-def _after(
-    name: str, unembedded: Tensor | None, logits: Tensor, config: Any
-) -> tuple[float, float | None]:
-    """Return the factor and the soft cap that turn the output embeddings' output into logits."""
-    if unembedded is None or unembedded.shape != logits.shape:
-        raise ModelError(f"{name} doesn't make its logits from its output embeddings alone.")
-    values = unembedded.float()
-    scale = _factor(values.to(unembedded.dtype), logits.to(unembedded.dtype))
-    if scale is not None:
-        # A factor from the configuration is exact, one from a division of floats is nearly so.
-        return _rounded(scale, config), None
-    softcap = getattr(config, "final_logit_softcapping", None)
-    if softcap:
-        capped = softcap * torch.tanh(values / softcap)
-        limit = 4 * torch.finfo(unembedded.dtype).eps * float(capped.abs().max())
-        if float((capped - logits).abs().max()) <= limit:
-            return 1.0, float(softcap)
-    raise ModelError(
-        f"{name} changes its logits after its output embeddings in a way that is "
-        "neither a factor nor a soft cap."
-    )
-
-
-def _rounded(scale: float, config: Any) -> float:
-    candidates = []
-    for key in ("logit_scale", "logits_scaling"):
-        value = getattr(config, key, None)
-        if isinstance(value, (int, float)) and value:
-            candidates += [float(value), 1.0 / float(value)]
-    return next((c for c in candidates if abs(c - scale) <= 1e-4 * abs(scale)), scale)
+def _configs(model: nn.Module, blocks: tuple[nn.Module, ...]) -> tuple[Any, ...]:
+    """Return the configurations of the blocks' modules and of the models that contain them."""
+    inner = [part for block in blocks for part in block.modules()]
+    outer = [
+        part
+        for part in model.modules()
+        if hasattr(part, "set_attn_implementation") and any(m is blocks[0] for m in part.modules())
+    ]
+    found: dict[int, Any] = {}
+    for module in (*inner, *outer):
+        config = getattr(module, "config", None)
+        if hasattr(config, "_attn_implementation"):
+            found.setdefault(id(config), config)
+    return tuple(found.values())

@@ -5,139 +5,105 @@ Every check runs the way samples are run: through the same prompts, hooks and ge
 
 from __future__ import annotations
 
-import inspect
-import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from lensbench.errors import GateError
+from lensbench.errors import LensbenchError, ModelError
 from lensbench.lens.attention import implementation
 from lensbench.lens.generate import Traced, generate, trace_batch
+from lensbench.models.batches import join
+from lensbench.models.checks import (
+    ATTENTION,
+    ATTENTION_HALF,
+    READOUT,
+    READOUT_HALF,
+    RULED_OUT,
+    STEPS,
+    USUAL_LOGIT,
+    Check,
+    GateReport,
+    check,
+)
+from lensbench.models.gate_pictures import pictures_in_place
+from lensbench.models.gate_runs import cache, padding
 from lensbench.models.load import LoadedModel
+from lensbench.models.pictures import probe_pictures, probe_rows
+from lensbench.models.probe import hidden_of
 from lensbench.models.prompt import Encoded, encode
-
-_STEPS = 2
-#: Largest |Δ log-probability| between the readout of the last layer and the model's own logits.
-_READOUT = {"float32": 1e-4}
-_READOUT_HALF = 5e-2
-#: Between a left-padded batch and single samples: kernels round half floats by the batch's shape.
-_PADDING = {"float32": 1e-4}
-_PADDING_HALF = 0.5
-#: Between our attention row and the eager implementation's.
-_ATTENTION = {"float32": 1e-5}
-_ATTENTION_HALF = 5e-2
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check: it passes if the value is at most the limit."""
-
-    name: str
-    value: float
-    limit: float
-    passed: bool
-    detail: str
-
-
-@dataclass(frozen=True)
-class GateReport:
-    """The checks of one model."""
-
-    model: str
-    checks: tuple[Check, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(check.passed for check in self.checks)
-
-    def to_json(self) -> str:
-        """Return the report as JSON with sorted keys; a value that is no number as null."""
-        checks = [
-            {**asdict(c), "value": c.value if math.isfinite(c.value) else None} for c in self.checks
-        ]
-        tree = {"model": self.model, "passed": self.passed, "checks": checks}
-        return json.dumps(tree, indent=2, sort_keys=True) + "\n"
-
-    def require(self) -> GateReport:
-        """Return the report if every check passed.
-
-        Raises:
-            GateError: naming the first check that failed, and by how much.
-        """
-        for check in self.checks:
-            if not check.passed:
-                raise GateError(
-                    f'{self.model} is refused by the gate, check "{check.name}": {check.detail} is '
-                    f"{check.value:.3g}, at most {check.limit:.3g} is allowed."
-                )
-        return self
 
 
 def run_gate(loaded: LoadedModel) -> GateReport:
-    """Run every check of the gate on a model.
+    """Run every check of the gate on a model, with prompts and pictures of its own.
 
     Returns:
         The report; call its `require` to refuse a model that fails.
     """
-    rows = _probe_rows(loaded)
-    batch = encode(loaded, rows, _probe_pictures(loaded))
-    singles = [
-        encode(loaded, [row], _probe_pictures(loaded)[i : i + 1]) for i, row in enumerate(rows)
-    ]
-    plain = generate(loaded, batch, _STEPS, logits=True)
-    traced = trace_batch(loaded, batch, _STEPS, keep_rows=True, logits=True)
-    checks = [
-        *_weights(loaded),
-        *_readout(loaded, traced),
-        _hooks(traced, torch.stack(plain.logits, dim=1).float()),
-        *_attention(loaded, batch, traced),
-        *_padding(loaded, traced, singles),
-    ]
-    if loaded.task == "image-text":
-        checks += _images(loaded, batch)
+    pictured = loaded.task == "image-text"
+    rows, pictures = probe_rows(pictured), probe_pictures() if pictured else []
+    batch = encode(loaded, rows, pictures)
+    singles = [encode(loaded, [row], pictures[i : i + 1]) for i, row in enumerate(rows)]
+    turned = pictures[::-1]
+    others = [encode(loaded, [row], turned[i : i + 1]) for i, row in enumerate(rows)]
+    try:
+        checks = check_all(loaded, batch, singles, others if pictured else None)
+    except (LensbenchError, MemoryError, torch.OutOfMemoryError):
+        raise
+    # transformers raises anything for a model that can't do what it is asked.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(f"{loaded.name} can't be run through the gate: {reason}") from error
     return GateReport(loaded.name, tuple(checks))
 
 
-def _check(name: str, value: float, limit: float, detail: str) -> Check:
-    # A value that is no number fails every comparison, so it is never let through.
-    return Check(name, float(value), float(limit), bool(value <= limit), detail)
+def check_all(
+    loaded: LoadedModel,
+    batch: Encoded,
+    singles: Sequence[Encoded],
+    others: Sequence[Encoded] | None = None,
+) -> list[Check]:
+    """Run every check of the gate on given inputs.
 
-
-def _probe_rows(loaded: LoadedModel) -> list[dict[str, Any]]:
-    """Two prompts of different lengths, so that one of them is padded."""
-    image = "probe.png" if loaded.task == "image-text" else None
-    prompts = ("How many stars are there in this picture of the sky? Answer with a digit.", "Why?")
-    return [{"prompt": words, "style": "chat", "image": image} for words in prompts]
-
-
-def _probe_pictures(loaded: LoadedModel) -> list[Image.Image]:
-    """Two drawn pictures of one size, with something different in every patch."""
-    if loaded.task != "image-text":
-        return []
-    ramp = Image.linear_gradient("L")
-    other = Image.radial_gradient("L")
-    first = Image.merge("RGB", (ramp, other, ramp.rotate(90)))
-    return [first, first.rotate(90)]
+    Args:
+        loaded: the model.
+        batch: two prompts of different lengths, padded on the left.
+        singles: each of them alone.
+        others: each of them alone with another picture, if they have pictures.
+    """
+    if not loaded.pads:  # It is never given a padded batch, so it is not judged by one.
+        singles = [singles[0], singles[0]]
+        batch = join(singles, loaded.tokenizer.pad_token_id or 0)
+        others = None if others is None else [others[0], others[0]]
+    plain = generate(loaded, batch, STEPS, logits=True)
+    traced = trace_batch(loaded, batch, STEPS, keep_rows=True, logits=True)
+    checks = [
+        *_weights(loaded),
+        *_readout(loaded, traced),
+        *_injected(loaded, singles[0]),
+        _hooks(traced, torch.stack(plain.logits, dim=1).float()),
+        *_attention(loaded, batch, traced),
+        *padding(loaded, traced, singles),
+        cache(loaded, singles),
+    ]
+    if others is not None:
+        checks += pictures_in_place(loaded, singles, others)
+    return checks
 
 
 def _weights(loaded: LoadedModel) -> list[Check]:
-    checks = [
-        _check("weights_missing", len(loaded.missing), 0, "the number of weights no file had")
-    ]
+    checks = [check("weights_missing", len(loaded.missing), 0, "the number of weights no file had")]
     model = loaded.model
-    if getattr(model.config, "tie_word_embeddings", False):
+    named = model.get_output_embeddings()
+    if getattr(model.config, "tie_word_embeddings", False) and named is not None:
         left = model.get_input_embeddings().weight.detach()
-        right = model.get_output_embeddings().weight.detach()
+        right = named.weight.detach()
         apart = math.inf if left.shape != right.shape else float((left - right).abs().max().float())
         detail = "the largest difference of input and output embeddings, said to be tied,"
-        checks.append(_check("tied_embeddings", apart, 0, detail))
+        checks.append(check("tied_embeddings", apart, 0, detail))
     return checks
 
 
@@ -147,16 +113,16 @@ def _readout(loaded: LoadedModel, traced: Traced) -> list[Check]:
     ours = loaded.anatomy.logits(states.reshape(-1, states.shape[-1]))
     theirs = traced.logits.reshape(-1, traced.logits.shape[-1]).to(ours.device)
     if ours.shape != theirs.shape:
-        return [_check("readout_top1", math.inf, 0, "the difference in the number of logits")]
+        return [check("readout_top1", math.inf, 0, "the difference in the number of logits")]
     # The top token may differ only among logits that are equal but for rounding.
     top = ours.argmax(-1, keepdim=True)
     lost = theirs.amax(-1) - theirs.gather(-1, top)[..., 0]
-    limit = _READOUT.get(loaded.dtype, _READOUT_HALF)
+    limit = READOUT.get(loaded.dtype, READOUT_HALF)
     wrong = int((lost > limit).sum())
     apart = (ours.log_softmax(-1) - theirs.log_softmax(-1)).abs().max()
     return [
-        _check("readout_top1", wrong, 0, "the number of steps whose top token differs"),
-        _check(
+        check("readout_top1", wrong, 0, "the number of steps whose top token differs"),
+        check(
             "readout_logprob",
             float(apart),
             limit,
@@ -169,65 +135,80 @@ def _hooks(traced: Traced, plain: Tensor) -> Check:
     assert traced.logits is not None
     same = plain.shape == traced.logits.shape
     value = float((traced.logits - plain).abs().max()) if same else math.inf
-    return _check("hooks_change_nothing", value, 0, "the largest change of a logit by the hooks")
+    return check("hooks_change_nothing", value, 0, "the largest change of a logit by the hooks")
+
+
+def _injected(loaded: LoadedModel, single: Encoded) -> list[Check]:
+    """Have the model itself read out states of other layers, put where its last block's output is.
+
+    The last layer's readout is right by construction where the ending was found on it; what the
+    lens is for are the others.
+    """
+    anatomy = loaded.anatomy
+    states = trace_batch(loaded, single, 1).residuals[0, 0]
+    apart, lost = 0.0, 0
+    limit = READOUT.get(loaded.dtype, READOUT_HALF)
+    for layer in sorted({0, anatomy.n_layers // 2}):
+        with replaced_output(anatomy.blocks[-1], states[layer]):
+            theirs = generate(loaded, single, 1, logits=True).logits[0].float()
+        ours = anatomy.logits(states[layer][None])
+        finite = theirs > RULED_OUT
+        away = (ours.log_softmax(-1) - theirs.log_softmax(-1))[finite].abs()
+        # Logits far from 0 have a coarser last bit.
+        size = float(theirs[finite].abs().max()) / USUAL_LOGIT
+        apart = max(apart, float(away.max()) / max(1.0, size))
+        lost += int((theirs.amax(-1) - theirs.gather(-1, ours.argmax(-1, True))[0]) > limit)
+    detail = "the largest difference of log-probabilities where the model reads out other layers"
+    return [check("readout_elsewhere", apart if not lost else math.inf, limit, detail)]
+
+
+@contextmanager
+def replaced_output(block: nn.Module, state: Tensor) -> Iterator[None]:
+    """Let a block give `state` [d] at the last position of its output inside the block."""
+
+    def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        hidden = hidden_of(output).clone()
+        hidden[..., -1, :] = state.to(hidden.dtype)
+        if isinstance(output, Tensor):
+            return hidden
+        index = next(i for i, part in enumerate(output) if part is hidden_of(output))
+        return (*output[:index], hidden, *output[index + 1 :])
+
+    handle = block.register_forward_hook(leave)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _attention(loaded: LoadedModel, batch: Encoded, traced: Traced) -> list[Check]:
+    if not loaded.anatomy.heads.layers:
+        return []
     rows = traced.capture.rows
     sums = max(float((row.sum(-1) - 1).abs().max()) for step in rows for row in step.values())
-    decoder = loaded.anatomy.decoder
-    with implementation(decoder, "eager"):
-        eager = trace_batch(loaded, batch, _STEPS, keep_rows=True)
+    with implementation(loaded.anatomy.configs, "eager"):
+        eager = trace_batch(
+            loaded, batch, STEPS, keep_rows=True, tellers=loaded.anatomy.heads.modules
+        )
     apart = 0.0
     for step, (ours, theirs) in enumerate(zip(rows, eager.capture.rows, strict=True)):
         # Later steps are compared only where both went on with the same token.
         fed = [a[:step] == b[:step] for a, b in zip(traced.ids, eager.ids, strict=True)]
         keep = torch.tensor(fed, device=batch.image.device)
+        if not bool(keep.any()):
+            continue
         for layer, row in ours.items():
             other = theirs[layer]
-            if not bool(keep.any()):
-                continue
             same = row.shape == other.shape
             diff = (row - other)[keep].abs().max() if same else math.inf
             apart = max(apart, float(diff))
-    limit = _ATTENTION.get(loaded.dtype, _ATTENTION_HALF)
+    limit = ATTENTION.get(loaded.dtype, ATTENTION_HALF)
     return [
-        _check("attention_sums_to_1", sums, limit, "the largest error of a row's sum"),
-        _check(
+        check("attention_sums_to_1", sums, limit, "the largest error of a row's sum"),
+        check(
             "attention_is_eager",
             apart,
             limit,
             "the largest difference of an attention row from the eager implementation's",
         ),
     ]
-
-
-def _padding(loaded: LoadedModel, traced: Traced, singles: list[Encoded]) -> list[Check]:
-    anatomy, apart = loaded.anatomy, 0.0
-    for index, single in enumerate(singles):
-        alone = trace_batch(loaded, single, 1)
-        ours = anatomy.logits(traced.residuals[index, 0]).log_softmax(-1)
-        theirs = anatomy.logits(alone.residuals[0, 0]).log_softmax(-1)
-        apart = max(apart, float((ours - theirs).abs().max()))
-    limit = _PADDING.get(loaded.dtype, _PADDING_HALF)
-    detail = "the largest difference of a padded sample's log-probabilities from its own alone"
-    return [_check("padding_changes_nothing", apart, limit, detail)]
-
-
-def _images(loaded: LoadedModel, batch: Encoded) -> list[Check]:
-    positions = sum(batch.n_image_tokens)
-    features = _n_features(loaded, batch.inputs)
-    apart = math.inf if positions == 0 else abs(positions - features)
-    detail = f"the difference of {positions} image positions and {features} image features"
-    return [_check("image_positions", apart, 0, detail)]
-
-
-def _n_features(loaded: LoadedModel, inputs: Mapping[str, Tensor]) -> int:
-    """Return how many features the model makes of a batch's pictures."""
-    make = loaded.model.get_image_features
-    wanted = inspect.signature(make).parameters
-    with torch.inference_mode():
-        output = make(**{key: value for key, value in inputs.items() if key in wanted})
-    found = getattr(output, "pooler_output", output)
-    parts = [found] if isinstance(found, Tensor) else list(found)
-    return sum(part.numel() // part.shape[-1] for part in parts)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from lensbench.errors import LensbenchError, ModelError
-from lensbench.models.anatomy import Anatomy, find_anatomy
+from lensbench.models.anatomy import Anatomy, find_anatomy, text_config
+from lensbench.models.batches import join, same
+from lensbench.models.pictures import probe_pictures, probe_rows, stream_changes
 from lensbench.models.processors import load_processor
+from lensbench.models.prompt import Prompter
 from lensbench.models.source import Source, local_folder, parse_source, weight_files, weights_sha256
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -37,6 +41,7 @@ class LoadedModel:
         processor: its processor; the tokenizer of a text model.
         tokenizer: its tokenizer, padding on the left.
         anatomy: its parts.
+        prompter: what turns samples into its inputs.
         task: "image-text" or "text".
         source: where it comes from, as given.
         revision: pinned commit of a hub model, else "".
@@ -44,6 +49,9 @@ class LoadedModel:
         dtype: "float32", "bfloat16" or "float16".
         device: "cpu", "cuda", …
         missing: parameters that no weights file had (and that were made up at random).
+        pads: whether a padded batch gives what single samples give; else prompts of one length
+            make a batch.
+        joins: whether prompts encoded alone can be joined into a batch like the processor's own.
     """
 
     name: str
@@ -51,6 +59,7 @@ class LoadedModel:
     processor: Any
     tokenizer: Any
     anatomy: Anatomy
+    prompter: Prompter
     task: str
     source: str
     revision: str
@@ -58,6 +67,8 @@ class LoadedModel:
     dtype: str
     device: str
     missing: tuple[str, ...] = ()
+    pads: bool = True
+    joins: bool = True
 
     @property
     def n_parameters(self) -> int:
@@ -154,12 +165,23 @@ def prepare(
         eos_token_id=own.eos_token_id,
         pad_token_id=tokenizer.pad_token_id if own.pad_token_id is None else own.pad_token_id,
     )
-    return LoadedModel(
+    prompter = Prompter(
+        name,
+        processor,
+        tokenizer,
+        task,
+        image_token(model, processor),
+        longest_prompt(model),
+        "token_type_ids" in inspect.signature(model.forward).parameters,
+    )
+    anatomy, prompter = _fitted(model, prompter)
+    loaded = LoadedModel(
         name=name,
         model=model,
         processor=processor,
         tokenizer=tokenizer,
-        anatomy=find_anatomy(model),
+        anatomy=anatomy,
+        prompter=prompter,
         task=task,
         source="memory" if source is None else str(source),
         revision=(source.revision if source is not None else None) or "",
@@ -167,13 +189,64 @@ def prepare(
         dtype=dtype,
         device=str(model.device),
         missing=missing,
+        joins=_joins(prompter),
     )
+    from lensbench.models.gate_runs import find_padding
+
+    return find_padding(loaded)
+
+
+def _joins(prompter: Prompter) -> bool:
+    """Say whether joining single prompts gives the batch that the processor makes of them."""
+    pictured = prompter.task == "image-text"
+    rows, pictures = probe_rows(pictured), probe_pictures() if pictured else []
+    singles = [prompter.encode([row], pictures[i : i + 1]) for i, row in enumerate(rows)]
+    joined = join(singles, prompter.tokenizer.pad_token_id)
+    return same(joined, prompter.encode(rows, pictures))
+
+
+def image_token(model: Any, processor: Any) -> int | None:
+    """Return the token that stands at image positions; None if neither model nor processor say."""
+    for place in (model.config, processor):
+        for key in ("image_token_id", "image_token_index"):
+            found = getattr(place, key, None)
+            if isinstance(found, int):
+                return found
+    return None
+
+
+def longest_prompt(model: Any) -> int | None:
+    """Return how many positions a model takes at most; None if its configuration has no limit."""
+    found = getattr(text_config(model), "max_position_embeddings", None)
+    return found if isinstance(found, int) else None
+
+
+def _fitted(model: Any, prompter: Prompter) -> tuple[Anatomy, Prompter]:
+    """Return a model's anatomy, and its prompter knowing whether pictures have positions."""
+    token = prompter.image_token_id
+    if prompter.task != "image-text":
+        return find_anatomy(model, image_token_id=token), prompter
+    rows, pictures = probe_rows(pictured=True), probe_pictures()
+    batches = [
+        prompter.encode(rows, shown).to(model.device, model.dtype)
+        for shown in (pictures, pictures[::-1])
+    ]
+    # With a picture: blocks that only look at pictures are left out of a prompt without one.
+    single = prompter.encode(rows[:1], pictures[:1]).to(model.device, model.dtype)
+    anatomy = find_anatomy(model, single.inputs, token)
+    changed = stream_changes(model, anatomy.blocks[0], *(batch.inputs for batch in batches))
+    if not bool(changed.any()):
+        # Pictures come in by cross-attention: no position of the stream holds one.
+        anatomy = replace(anatomy, image_token_id=None)
+        prompter = replace(prompter, image_token_id=None)
+    return anatomy, prompter
 
 
 def _load(source: Source, dtype: torch.dtype) -> tuple[str, Any, Any, tuple[str, ...]]:
     """Return (task, model, processor, names of missing parameters)."""
     folder = str(local_folder(source))
-    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
+    # The attention that the model itself prefers: SDPA where it can.
+    options: dict[str, Any] = {"dtype": dtype}
     options |= {"trust_remote_code": False, "output_loading_info": True}
     if source.kind == "gguf":
         extra: dict[str, Any] = {"gguf_file": Path(source.value).name}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from lensbench.errors import DataError
-from lensbench.models.load import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,14 @@ class Encoded:
     n_tokens: list[int]
     n_image_tokens: list[int]
     grids: list[tuple[int, int]]
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Encoded:
+        """Return the batch on a device, its floating-point inputs in the model's dtype."""
+        moved = {
+            key: value.to(device, dtype if value.is_floating_point() else None)
+            for key, value in self.inputs.items()
+        }
+        return replace(self, inputs=moved, image=self.image.to(device), first=self.first.to(device))
 
 
 def open_picture(path: str | Path) -> Image.Image:
@@ -64,97 +71,141 @@ def open_picture(path: str | Path) -> Image.Image:
         ) from error
 
 
-def prompt_text(loaded: LoadedModel, row: Mapping[str, Any]) -> str:
-    """Return the whole text of a prompt, the picture (if any) before the words.
-
-    A model without a chat template gets the words as they are, whatever the style.
+@dataclass(frozen=True)
+class Prompter:
+    """What turns samples into inputs; it holds no weights, so worker processes can have their own.
 
     Args:
-        loaded: the model.
-        row: of the manifest: `prompt`, `style`, `image`.
-
-    Raises:
-        DataError: if the sample has a picture and the model takes none.
+        name: the model's name, for errors.
+        processor: the model's processor, or tokenizer if it is a text model.
+        tokenizer: its tokenizer, padding on the left.
+        task: "image-text" or "text".
+        image_token_id: the token at image positions, None if pictures have none.
+        longest: positions the model takes at most, None if there is no limit.
+        token_types: whether the model takes token types (which tokens are a picture's).
     """
-    words, pictured = str(row["prompt"]), isinstance(row.get("image"), str)
-    if pictured and loaded.task != "image-text":
-        raise DataError(f"{loaded.name} takes no picture: run it on a text dataset.")
-    if _is_chat(loaded, row):
-        content: Any = words
-        if loaded.task == "image-text":
-            content = [{"type": "image"}] if pictured else []
-            content = [*content, {"type": "text", "text": words}]
-        chat = [{"role": "user", "content": content}]
-        return str(
-            loaded.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+
+    name: str
+    processor: Any
+    tokenizer: Any
+    task: str
+    image_token_id: int | None
+    longest: int | None = None
+    token_types: bool = False
+
+    def text(self, row: Mapping[str, Any]) -> str:
+        """Return the whole text of a prompt, the picture (if any) before the words.
+
+        A model without a chat template gets the words as they are, whatever the style.
+
+        Args:
+            row: of the manifest: `prompt`, `style`, `image`.
+
+        Raises:
+            DataError: if the sample has a picture and the model takes none.
+        """
+        words, pictured = str(row["prompt"]), isinstance(row.get("image"), str)
+        if pictured and self.task != "image-text":
+            raise DataError(f"{self.name} takes no picture: run it on a text dataset.")
+        if self._is_chat(row):
+            content: Any = words
+            if self.task == "image-text":
+                content = [{"type": "image"}] if pictured else []
+                content = [*content, {"type": "text", "text": words}]
+            chat = [{"role": "user", "content": content}]
+            return str(
+                self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+            )
+        return f"{self.processor.image_token}\n{words}" if pictured else words
+
+    def _is_chat(self, row: Mapping[str, Any]) -> bool:
+        return row["style"] == "chat" and bool(getattr(self.processor, "chat_template", None))
+
+    def encode(
+        self, rows: Sequence[Mapping[str, Any]], pictures: Sequence[Image.Image] = ()
+    ) -> Encoded:
+        """Turn samples into one left-padded batch, on the CPU.
+
+        Args:
+            rows: rows of the manifest, either all with a picture or all without.
+            pictures: one picture a row, or none at all.
+
+        Raises:
+            DataError: if a sample's words hold the image placeholder, or pictures and rows don't
+                match.
+        """
+        texts = [self.text(row) for row in rows]
+        if len(pictures) not in (0, len(rows)):
+            raise DataError(f"{len(rows)} samples and {len(pictures)} pictures can't be one batch.")
+        placeholder = getattr(self.processor, "image_token", None)
+        for row in rows:
+            if placeholder and placeholder in str(row["prompt"]):
+                raise DataError(f"The prompt holds {placeholder}, which stands for a picture.")
+        # A chat template writes special tokens itself; bare words get what the tokenizer adds.
+        start = self.tokenizer.bos_token
+        written = {
+            self._is_chat(row) or bool(start and text.startswith(start))
+            for row, text in zip(rows, texts, strict=True)
+        }
+        if len(written) > 1:
+            raise DataError("Chats and completions can't be one batch: give each its own.")
+        options = {"padding": True, "return_tensors": "pt"}
+        options["add_special_tokens"] = not written.pop()
+        if pictures:
+            batch = self.processor(images=list(pictures), text=texts, **options)
+        else:
+            batch = self.tokenizer(texts, **options)
+        inputs = {key: value for key, value in batch.items() if isinstance(value, Tensor)}
+        if not self.token_types:
+            inputs.pop("token_type_ids", None)
+        mask = inputs["attention_mask"].bool()
+        image = torch.zeros_like(mask)
+        if pictures and self.image_token_id is not None:
+            image = (inputs["input_ids"] == self.image_token_id) & mask
+        counts = image.sum(1).tolist()
+        return Encoded(
+            inputs=inputs,
+            prompts=texts,
+            image=image,
+            first=mask.int().argmax(1),
+            n_tokens=mask.sum(1).tolist(),
+            n_image_tokens=counts,
+            grids=_grids(self.processor, inputs, counts),
         )
-    return f"{loaded.processor.image_token}\n{words}" if pictured else words
 
+    def check_length(self, encoded: Encoded, new_tokens: int) -> None:
+        """Refuse a prompt that leaves the model no room for its answer.
 
-def _is_chat(loaded: LoadedModel, row: Mapping[str, Any]) -> bool:
-    return row["style"] == "chat" and bool(getattr(loaded.processor, "chat_template", None))
+        Raises:
+            DataError: if a prompt's positions and the new tokens are more than the model takes.
+        """
+        most = max(encoded.n_tokens)
+        if self.longest is not None and most + new_tokens > self.longest:
+            raise DataError(
+                f"The prompt has {most} tokens and {new_tokens} are to follow, the model takes "
+                f"{self.longest}."
+            )
 
 
 def encode(
-    loaded: LoadedModel,
-    rows: Sequence[Mapping[str, Any]],
-    pictures: Sequence[Image.Image] = (),
+    loaded: Any, rows: Sequence[Mapping[str, Any]], pictures: Sequence[Image.Image] = ()
 ) -> Encoded:
-    """Turn samples into one left-padded batch.
+    """Turn samples into one left-padded batch on a model's device, in its dtype.
 
     Args:
-        loaded: the model.
+        loaded: the `LoadedModel`.
         rows: rows of the manifest, either all with a picture or all without.
         pictures: one picture a row, or none at all.
 
     Raises:
-        DataError: if a sample's words hold the image placeholder, or pictures and rows don't match.
+        DataError: as `Prompter.encode`.
     """
-    texts = [prompt_text(loaded, row) for row in rows]
-    if len(pictures) not in (0, len(rows)):
-        raise DataError(f"{len(rows)} samples and {len(pictures)} pictures can't be one batch.")
-    placeholder = getattr(loaded.processor, "image_token", None)
-    for row in rows:
-        if placeholder and placeholder in str(row["prompt"]):
-            raise DataError(f"The prompt holds {placeholder}, which stands for a picture.")
-    # A chat template writes special tokens itself; bare words get what the tokenizer adds to them.
-    start = loaded.tokenizer.bos_token
-    written = {
-        _is_chat(loaded, row) or bool(start and text.startswith(start))
-        for row, text in zip(rows, texts, strict=True)
-    }
-    if len(written) > 1:
-        raise DataError("Chats and completions can't be one batch: give each its own.")
-    options = {"padding": True, "return_tensors": "pt", "add_special_tokens": not written.pop()}
-    if pictures:
-        batch = loaded.processor(images=list(pictures), text=texts, **options)
-    else:
-        batch = loaded.tokenizer(texts, **options)
-    device = loaded.model.device
-    inputs = {key: value.to(device) for key, value in batch.items() if isinstance(value, Tensor)}
-    inputs.pop("token_type_ids", None)
-    inputs |= {
-        key: value.to(loaded.model.dtype)
-        for key, value in inputs.items()
-        if value.is_floating_point()
-    }
-    mask = inputs["attention_mask"].bool()
-    token = loaded.anatomy.image_token_id
-    image = (inputs["input_ids"] == token) & mask if pictures else torch.zeros_like(mask)
-    counts = image.sum(1).tolist()
-    return Encoded(
-        inputs=inputs,
-        prompts=texts,
-        image=image,
-        first=mask.int().argmax(1),
-        n_tokens=mask.sum(1).tolist(),
-        n_image_tokens=counts,
-        grids=_grids(loaded, inputs, counts),
-    )
+    made: Encoded = loaded.prompter.encode(rows, pictures)
+    return made.to(loaded.model.device, loaded.model.dtype)
 
 
 def _grids(
-    loaded: LoadedModel, inputs: Mapping[str, Tensor], counts: Sequence[int]
+    processor: Any, inputs: Mapping[str, Tensor], counts: Sequence[int]
 ) -> list[tuple[int, int]]:
     """Return the grid of each picture's positions, as the processor laid them out.
 
@@ -163,7 +214,6 @@ def _grids(
     """
     if not any(counts):
         return [(0, 0)] * len(counts)
-    processor = loaded.processor
     if "image_grid_thw" in inputs:
         merge = processor.image_processor.merge_size
         sizes = inputs["image_grid_thw"][:, 1:].div(merge, rounding_mode="floor").tolist()

@@ -1,0 +1,79 @@
+"""What a check of the gate is, how much it allows, and the report of all of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+
+from lensbench.errors import GateError
+
+#: Steps that are generated to check a model.
+STEPS = 2
+#: Largest |Δ log-probability| between the readout of the last layer and the model's own logits.
+READOUT = {"float32": 1e-4}
+READOUT_HALF = 5e-2
+#: Between a left-padded batch and single samples: kernels round half floats by the batch's shape.
+PADDING = {"float32": 1e-4}
+PADDING_HALF = 0.5
+#: Between a step that goes on from a cache and one that passes through everything again.
+CACHE = {"float32": 5e-4}
+#: Between our attention row and the eager implementation's.
+ATTENTION = {"float32": 1e-5}
+ATTENTION_HALF = 5e-2
+#: Logits up to this size are compared by their absolute difference.
+USUAL_LOGIT = 100.0
+#: Logits below this are of tokens that a model rules out.
+RULED_OUT = -1e30
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: it passes if the value is at most the limit."""
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """The checks of one model."""
+
+    model: str
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    def to_json(self) -> str:
+        """Return the report as JSON with sorted keys; a value that is no number as null."""
+        checks = [
+            {**asdict(c), "value": c.value if math.isfinite(c.value) else None} for c in self.checks
+        ]
+        tree = {"model": self.model, "passed": self.passed, "checks": checks}
+        return json.dumps(tree, indent=2, sort_keys=True) + "\n"
+
+    def require(self) -> GateReport:
+        """Return the report if every check passed.
+
+        Raises:
+            GateError: naming the first check that failed, and by how much.
+        """
+        for check in self.checks:
+            if not check.passed:
+                raise GateError(
+                    f'{self.model} is refused by the gate, check "{check.name}": {check.detail} is '
+                    f"{check.value:.3g}, at most {check.limit:.3g} is allowed."
+                )
+        return self
+
+
+def check(name: str, value: float, limit: float, detail: str) -> Check:
+    """Return a check; a value that is no number doesn't pass."""
+    # A value that is no number fails every comparison, so it is never let through.
+    return Check(name, float(value), float(limit), bool(value <= limit), detail)

@@ -1,0 +1,152 @@
+"""One batch of samples through a model: the rows that it adds to a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lensbench.errors import LensbenchError
+from lensbench.feed import Batch
+from lensbench.lens.generate import Traced, trace_batch
+from lensbench.lens.groups import TokenGroups
+from lensbench.lens.parts import LENSES, lens_states
+from lensbench.lens.patches import PositionReader
+from lensbench.lens.readout import read_out
+from lensbench.lens.rows import (
+    head_rows,
+    lens_rows,
+    patch_rows,
+    sample_rows,
+    trajectory_rows,
+)
+from lensbench.models.load import LoadedModel
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """How an extraction is run; the keys of the config's `extraction`, and two from outside it.
+
+    Args:
+        batch_size: samples a batch at most.
+        batch_positions: positions a batch at most, padding counted; None for no limit.
+        workers: processes that decode and encode pictures; None for what suits the device.
+        patches: whether every image position is read out too.
+        max_new_tokens: steps at most a sample.
+        top_k: top tokens kept a layer.
+        lenses: further lenses that the answer step is read out with, keys of `LENSES`.
+        lens: "normed" (final norm at every layer) or "raw" (at none but the last).
+        floor_directions: random directions a layer for the floors.
+        seed: of the random directions.
+        config_hash: digest of the configuration, noted in the provenance.
+    """
+
+    batch_size: int = 8
+    batch_positions: int | None = None
+    workers: int | None = None
+    patches: bool = False
+    max_new_tokens: int = 4
+    top_k: int = 10
+    lens: str = "normed"
+    lenses: Sequence[str] = ("raw", "attention", "mlp")
+    floor_directions: int = 64
+    seed: int = 0
+    config_hash: str = ""
+
+    def __post_init__(self) -> None:
+        for key in ("batch_size", "max_new_tokens", "top_k", "floor_directions"):
+            if getattr(self, key) < 1:
+                raise LensbenchError(f"extraction.{key} is {getattr(self, key)}: use 1 or more.")
+        for lens in self.lenses:
+            if lens not in LENSES:
+                known = ", ".join(LENSES)
+                raise LensbenchError(f'extraction.lenses has "{lens}": there are {known}.')
+        if self.lens not in ("normed", "raw"):
+            raise LensbenchError(f'extraction.lens is "{self.lens}": use "normed" or "raw".')
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one batch leaves behind: rows of the tables, and each sample's norms [L + 1]."""
+
+    tables: dict[str, pd.DataFrame]
+    samples: list[dict[str, Any]]
+    norms: dict[str, Tensor]
+
+
+def trace_rows(
+    loaded: LoadedModel, batch: Batch, groups: TokenGroups, options: ExtractOptions
+) -> Found:
+    """Run a batch through the model and read it out."""
+    encoded, kept = batch.encoded.to(loaded.model.device, loaded.model.dtype), batch.rows
+    names = [row["sample_id"] for row in kept]
+    reader = None
+    if options.patches:
+        reader = PositionReader(loaded, encoded.image, options.top_k, options.lens)
+    parts = bool(loaded.anatomy.writes) and any(lens != "raw" for lens in options.lenses)
+    traced = trace_batch(loaded, encoded, options.max_new_tokens, writes=parts, reader=reader)
+    sample, step = (index.to(traced.residuals.device) for index in traced.steps())
+    gold = groups.of([kept[index]["gold"] for index in sample.tolist()])
+    readout = read_out(
+        traced.residuals[sample, step],
+        lambda hidden: loaded.anatomy.logits(hidden, options.lens),
+        loaded.anatomy.logits,
+        options.top_k,
+        groups.scripts,
+        *gold,
+        groups.n_languages,
+    )
+    ids = [names[index] for index in sample.tolist()]
+    tables = {
+        "trajectory": trajectory_rows(ids, step, readout),
+        "heads": head_rows(ids, step, traced.heads[sample, step], traced.head_layers),
+    }
+    lenses = _lenses(loaded, traced, kept, groups, options, parts)
+    if lenses:
+        tables["lenses"] = pd.concat(lenses, ignore_index=True)
+    if reader is not None:
+        tables["patches"] = patch_rows(names, reader.patches(encoded))
+    norms = traced.residuals[:, 0].float().norm(dim=-1)
+    return Found(
+        tables,
+        sample_rows(loaded, kept, encoded, traced.ids),
+        dict(zip(names, norms, strict=True)),
+    )
+
+
+def _lenses(
+    loaded: LoadedModel,
+    traced: Traced,
+    kept: list[dict[str, Any]],
+    groups: TokenGroups,
+    options: ExtractOptions,
+    parts: bool,
+) -> list[pd.DataFrame]:
+    """Return what the further lenses say of a batch's answer step."""
+    residuals = traced.residuals[:, 0]
+    written = traced.capture.written(0) if parts else None
+    gold = groups.of([row["gold"] for row in kept])
+    frames = []
+    for lens in options.lenses:
+        states, first, kind = lens_states(residuals, written, lens)
+        if not states.shape[1]:
+            continue
+        # The model's own last layer comes last: what every lens is compared with.
+        readout = read_out(
+            torch.cat([states, residuals[:, -1:]], dim=1),
+            partial(loaded.anatomy.logits, lens=kind),
+            loaded.anatomy.logits,
+            1,
+            groups.scripts,
+            *gold,
+            groups.n_languages,
+        )
+        names = [row["sample_id"] for row in kept]
+        frame = lens_rows(names, lens, first, readout)
+        frames.append(frame[frame["layer"] < first + states.shape[1]])
+    return frames
