@@ -1,0 +1,1 @@
+"""Conformance: a tiny random model of every type that transformers has, and a verdict on each."""
