@@ -156,3 +156,45 @@ def test_tables_that_differ_say_where():
 def test_reasons_are_harmless_in_markdown():
     page = as_markdown([Verdict("a", "text", "REFUSED", "x | <b> *y* _z_")])
     assert "| `a` | REFUSED | x \\| \\<b\\> \\*y\\* \\_z\\_ |" in page
+
+
+def test_a_model_that_fails_by_rounding_is_judged_with_others(monkeypatch):
+    from lensbench.coverage import table
+
+    seen = []
+
+    def judged(build, model_type, task):
+        seed = build.args[2]
+        seen.append(seed)
+        kind = "WRONG" if seed == 0 else "SUPPORTED"
+        return Verdict(model_type, task, kind, f"seed {seed}", close=seed == 0)
+
+    monkeypatch.setattr(table, "judge", judged)
+    assert table.judge_type("llama", "text") == Verdict("llama", "text", "SUPPORTED", "seed 1")
+    assert seen == [0, 1, 2]
+
+
+def test_what_is_far_off_or_off_again_is_not_rounding(monkeypatch):
+    from lensbench.coverage import table
+
+    def judged(build, model_type, task):
+        seed = build.args[2]
+        kind = "SUPPORTED" if seed == 1 else "WRONG"
+        return Verdict(model_type, task, kind, "", close=closeness)
+
+    monkeypatch.setattr(table, "judge", judged)
+    closeness = True
+    assert table.judge_type("llama", "text").verdict == "WRONG"
+    closeness = False
+    assert table.judge_type("llama", "text").verdict == "WRONG"
+
+
+@pytest.mark.parametrize(("factor", "close"), [(1.0 + 3e-5, True), (1.5, False)])
+def test_how_far_off_a_lens_is_is_noticed(monkeypatch, factor, close):
+    def scaled(loaded):
+        ending = replace(loaded.anatomy.ending, logit_scale=factor)
+        return replace(loaded, anatomy=replace(loaded.anatomy, ending=ending))
+
+    found = judged(monkeypatch, scaled)
+    assert found.verdict == "WRONG"
+    assert found.close is close

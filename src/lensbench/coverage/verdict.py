@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +28,17 @@ LOGPROB, WEIGHT = 1e-4, 1e-5
 #: Either at a step that goes on from a cache.
 CACHED = 5e-4
 _RULED_OUT = -1e30
+_CLOSE = 10.0
+
+
+class Difference(NamedTuple):
+    """Where engine and reference differ, by how much, and how much is allowed."""
+
+    where: str
+    apart: float = math.inf
+    limit: float = 0.0
+
+
 #: Steps that are compared with the reference, the answer step included.
 STEPS = 2
 
@@ -39,12 +52,15 @@ class Verdict:
         task: "image-text" or "text".
         verdict: "SUPPORTED", "REFUSED" or "WRONG".
         reason: why it is refused or wrong; of a supported one, what can't be read of it.
+        close: whether it failed by less than ten times what is allowed, which rounding can do to
+            the sharp attention and large logits of random weights.
     """
 
     model_type: str
     task: str
     verdict: str
     reason: str
+    close: bool = field(default=False, compare=False)
 
 
 def encoded(inputs: dict[str, Tensor], image: Tensor) -> Encoded:
@@ -111,8 +127,8 @@ def judge(build: Callable[[], Instance], model_type: str, task: str) -> Verdict:
         task: "image-text" or "text".
     """
 
-    def verdict(kind: str, reason: str) -> Verdict:
-        return Verdict(model_type, task, kind, " ".join(reason.split()))
+    def verdict(kind: str, reason: str, close: bool = False) -> Verdict:
+        return Verdict(model_type, task, kind, " ".join(reason.split()), close)
 
     try:
         instance = build()
@@ -133,18 +149,22 @@ def judge(build: Callable[[], Instance], model_type: str, task: str) -> Verdict:
             others = [encoded(part, image) for part, image in zip(turned, images[1:], strict=True)]
         batch, *singles = [encoded(*pair) for pair in zip(inputs, images, strict=True)]
         loaded = pads(loaded, batch, singles)
-        GateReport(model_type, tuple(check_all(loaded, batch, singles, others))).require()
+        report = GateReport(model_type, tuple(check_all(loaded, batch, singles, others)))
     except LensbenchError as error:
         return verdict("REFUSED", str(error))
     # transformers raises anything for a model that can't do what it is asked.
     except Exception as error:
         return verdict("REFUSED", f"it can't be run: {str(error)[:200] or type(error).__name__}")
+    failed = [check for check in report.checks if not check.passed]
+    if failed:
+        close = all(check.value < _CLOSE * check.limit for check in failed)
+        return verdict("REFUSED", report.refusal(), close)
     try:
         wrong = disagreement(instance, loaded, singles)
     except Unreferenced as finding:
         return verdict("REFUSED", f"the naive reference can't read it: {finding}")
-    if wrong:
-        return verdict("WRONG", wrong)
+    if wrong is not None:
+        return verdict("WRONG", wrong.where, wrong.apart < _CLOSE * wrong.limit)
     notes = []
     if not loaded.pads:
         notes.append("padding changes what it says: batches of one length only")
@@ -153,8 +173,10 @@ def judge(build: Callable[[], Instance], model_type: str, task: str) -> Verdict:
     return verdict("SUPPORTED", "; ".join(notes))
 
 
-def disagreement(instance: Instance, loaded: LoadedModel, singles: list[Encoded]) -> str:
-    """Return where the engine and the naive reference differ, "" if nowhere.
+def disagreement(
+    instance: Instance, loaded: LoadedModel, singles: list[Encoded]
+) -> Difference | None:
+    """Return where the engine and the naive reference differ, None if nowhere.
 
     Each prompt alone, at its answer step and at the one after it: the reference is given the prompt
     with the token that the engine generated, and passes through all of it again.
@@ -167,37 +189,40 @@ def disagreement(instance: Instance, loaded: LoadedModel, singles: list[Encoded]
         given = inputs
         for step in range(STEPS):
             found = _compared(instance, loaded, traced, step, given)
-            if found:
-                return f"prompt {index}, step {step}: {found}"
+            if found is not None:
+                return found._replace(where=f"prompt {index}, step {step}: {found.where}")
             given = with_token(instance, given, traced.ids[0][step])
-    return ""
+    return None
 
 
 def _compared(
     instance: Instance, loaded: LoadedModel, traced: Traced, step: int, inputs: dict[str, Tensor]
-) -> str:
+) -> Difference | None:
     ours = loaded.anatomy.logits(traced.residuals[0, step]).log_softmax(-1)
     theirs = naive_logits(instance, inputs).log_softmax(-1)
     if ours.shape != theirs.shape:
-        return f"{tuple(ours.shape)} logits, the reference has {tuple(theirs.shape)}"
+        return Difference(f"{tuple(ours.shape)} logits, the reference has {tuple(theirs.shape)}")
     apart = _largest((ours - theirs)[theirs > _RULED_OUT])
     # After a step the engine's states come from a cache, whose sums are of another order.
     limit = LOGPROB if step == 0 else CACHED
     if not apart <= limit:
-        return f"log-probabilities differ from the reference's by {apart:.2g}"
+        where = f"log-probabilities differ from the reference's by {apart:.2g}"
+        return Difference(where, apart, limit)
     if not loaded.anatomy.heads.layers:
-        return ""
+        return None
     naive = naive_rows(instance, inputs)
     for layer, row in traced.capture.rows[step].items():
         if layer - 1 not in naive:
-            return f"the reference sees no attention in block {layer}"
+            return Difference(f"the reference sees no attention in block {layer}")
         wanted = naive[layer - 1]
         # A sliding window's cache has dropped the first keys.
         n = min(row.shape[-1], wanted.shape[-1])
         apart = _largest(row[0, :, -n:] - wanted[:, -n:])
-        if not apart <= (WEIGHT if step == 0 else CACHED):
-            return f"attention in block {layer} differs from the reference's by {apart:.2g}"
-    return ""
+        limit = WEIGHT if step == 0 else CACHED
+        if not apart <= limit:
+            where = f"attention in block {layer} differs from the reference's by {apart:.2g}"
+            return Difference(where, apart, limit)
+    return None
 
 
 def _largest(values: Tensor) -> float:

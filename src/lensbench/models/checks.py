@@ -58,18 +58,25 @@ class GateReport:
         tree = {"model": self.model, "passed": self.passed, "checks": checks}
         return json.dumps(tree, indent=2, sort_keys=True) + "\n"
 
+    def refusal(self) -> str:
+        """Return the sentence on the first check that failed, and by how much; "" if none did."""
+        for check in self.checks:
+            if not check.passed:
+                return (
+                    f'{self.model} is refused by the gate, check "{check.name}": {check.detail} is '
+                    f"{check.value:.3g}, at most {check.limit:.3g} is allowed."
+                )
+        return ""
+
     def require(self) -> GateReport:
         """Return the report if every check passed.
 
         Raises:
             GateError: naming the first check that failed, and by how much.
         """
-        for check in self.checks:
-            if not check.passed:
-                raise GateError(
-                    f'{self.model} is refused by the gate, check "{check.name}": {check.detail} is '
-                    f"{check.value:.3g}, at most {check.limit:.3g} is allowed."
-                )
+        refusal = self.refusal()
+        if refusal:
+            raise GateError(refusal)
         return self
 
 
