@@ -25,3 +25,8 @@ class GateError(ModelError):
 
 class TraceError(LensbenchError):
     """A trace shard is missing, damaged or of another schema."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line what an error of another library says, at most 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

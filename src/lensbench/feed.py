@@ -7,6 +7,7 @@ of samples and of positions, padding counted, so that little of a batch is paddi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_all_start_methods
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from lensbench.errors import DataError
+from lensbench.errors import DataError, reason_of
 from lensbench.models.batches import join
 from lensbench.models.prompt import Encoded, Prompter, open_picture
 
@@ -83,7 +84,7 @@ def prepare_sample(
     except Exception as error:
         if row["image"] is None:
             raise
-        return Prepared(row, None, " ".join(str(error).split())[:200] or type(error).__name__)
+        return Prepared(row, None, reason_of(error))
     return Prepared(row, encoded)
 
 
@@ -120,8 +121,6 @@ def default_workers(device: str) -> int:
     """Return how many worker processes pay: none where the CPU itself computes."""
     if not device.startswith("cuda") or "fork" not in get_all_start_methods():
         return 0
-    import os
-
     return max(1, min(8, (os.cpu_count() or 2) - 1))
 
 
@@ -216,7 +215,7 @@ def _length(sample: Prepared) -> int:
 
 
 def _kind(sample: Prepared) -> tuple[str, ...]:
-    """Return which inputs a sample has, and the sizes of those that must be alike in a batch."""
+    """Return which inputs a sample has, of which type and how many dimensions each."""
     assert sample.encoded is not None
     return tuple(
         f"{name}{value.dtype}{value.dim()}" for name, value in sample.encoded.inputs.items()

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from lensbench.errors import DataError, LensbenchError, ModelError
+from lensbench.errors import DataError, LensbenchError, ModelError, reason_of
 from lensbench.lens.generate import Traced, trace_batch
 from lensbench.lens.parts import PARTS, read_parts
-from lensbench.lens.patches import Patches, trace_with_patches
+from lensbench.lens.patches import Patches, trace_positions
 from lensbench.lens.positions import read_prompt
 from lensbench.lens.readout import read_out
 from lensbench.lens.rows import HEAD_COLUMNS
@@ -157,7 +157,9 @@ class Lens:
         patches: list[Patches] = []
         if positions == "image":
             self._require_positions(encoded)
-            traced, patches = trace_with_patches(loaded, encoded, max_new_tokens, k, lens)
+            traced, patches = trace_positions(
+                loaded, encoded, encoded.image, max_new_tokens, k, lens
+            )
         else:
             traced = trace_batch(loaded, encoded, max_new_tokens)
         ids = traced.ids[0]
@@ -212,7 +214,7 @@ class Lens:
             raise
         # Processors raise anything for pictures they can't take (a strip of 1 × 1000 pixels …).
         except Exception as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = reason_of(error)
             raise DataError(f"The processor of {self.name} can't take this: {reason}") from error
 
     def _answer(self, traced: Traced, n_tokens: int, k: int, lens: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 
 from lensbench.coverage.instance import Instance, Unbuildable, image_positions
 from lensbench.coverage.reference import Unreferenced, naive_logits, naive_rows, with_token
-from lensbench.errors import LensbenchError
+from lensbench.errors import LensbenchError, reason_of
 from lensbench.lens.generate import Traced, trace_batch
 from lensbench.models.anatomy import find_anatomy
 from lensbench.models.gate import GateReport, check_all
@@ -154,7 +154,7 @@ def judge(build: Callable[[], Instance], model_type: str, task: str) -> Verdict:
         return verdict("REFUSED", str(error))
     # transformers raises anything for a model that can't do what it is asked.
     except Exception as error:
-        return verdict("REFUSED", f"it can't be run: {str(error)[:200] or type(error).__name__}")
+        return verdict("REFUSED", f"it can't be run: {reason_of(error)}")
     failed = [check for check in report.checks if not check.passed]
     if failed:
         close = all(check.value < _CLOSE * check.limit for check in failed)

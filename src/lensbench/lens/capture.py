@@ -59,7 +59,12 @@ class Capture:
         self._states: list[list[Tensor]] = []
         self._heads: list[dict[int, Tensor]] = []
         self._writes: list[list[Tensor]] = []
-        self._writers = [write for pair in anatomy.writes for write in pair] if writes else []
+        #: The modules that write, with the factor on what each gives.
+        self._writers = (
+            {write.module: write.scale for pair in anatomy.writes for write in pair}
+            if writes
+            else {}
+        )
         self.rows: list[dict[int, Tensor]] = []
 
     @property
@@ -121,8 +126,7 @@ class Capture:
         for layer, block in enumerate(anatomy.blocks):
             handles.append(block.register_forward_pre_hook(self._entering(layer), with_kwargs=True))
         handles.append(anatomy.blocks[-1].register_forward_hook(self._leave))
-        handles += [write.module.register_forward_hook(self._write) for write in self._writers]
-        self._scales = {id(write.module): write.scale for write in self._writers}
+        handles += [module.register_forward_hook(self._write) for module in self._writers]
         try:
             if anatomy.heads.layers:
                 with listening(self, self._tellers):
@@ -171,4 +175,4 @@ class Capture:
 
     def _write(self, module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
         last = hidden_of(output).reshape(self._image.shape[0], -1, self._anatomy.hidden_size)[:, -1]
-        self._writes[-1].append(last.detach().float() * self._scales[id(module)])
+        self._writes[-1].append(last.detach().float() * self._writers[module])

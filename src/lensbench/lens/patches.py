@@ -14,13 +14,10 @@ from torch import Tensor
 
 from lensbench.errors import ModelError
 from lensbench.lens.generate import Traced, trace_batch
-from lensbench.lens.readout import chunk_bytes
+from lensbench.lens.readout import cached_rows, chunk_bytes, row_dot, shifted_exp
 from lensbench.lens.top import block_maxima, top_tokens
 from lensbench.models.load import LoadedModel
 from lensbench.models.prompt import Encoded
-
-#: Bytes of logits that are gone through at a time on a CPU: what a core's cache holds.
-_CACHED = 2**20
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def read_tops(
     """
     size = loaded.anatomy.vocab_size
     rows = max(1, chunk_bytes(states.device, budget) // (4 * size))
-    cached = rows if states.is_cuda else max(1, _CACHED // (4 * size))
+    cached = rows if states.is_cuda else cached_rows(size)
     parts: list[Tops] = []
     for chunk in states.split(rows):
         logits = loaded.anatomy.logits(chunk, lens)
@@ -86,18 +83,10 @@ def _tops(logits: Tensor, k: int) -> Tops:
     ids = top_tokens(logits, k, maxima)
     values = logits.gather(1, ids)
     largest = maxima.amax(-1, keepdim=True)
-    shifted = logits.sub_(largest)
-    e = shifted.exp()
-    z = e.sum(-1, keepdim=True)
-    if not bool(torch.isfinite(z).all()):
-        raise ModelError("The model gives logits that are no numbers, so nothing can be read out.")
+    shifted, e, z = shifted_exp(logits, largest)
     log_z = z.log()
-    # A token ruled out (−∞) has no share in the entropy, though 0 · −∞ is no number.
-    mean = e.mul_(shifted).sum(-1, keepdim=True)
-    if bool(mean.isnan().any()):
-        mean = e.nan_to_num_(nan=0.0).sum(-1, keepdim=True)
-    entropy = (log_z - mean / z)[:, 0].clamp_min(0.0)
-    return Tops(ids, values - largest - log_z, entropy)
+    entropy = (log_z - row_dot(e, shifted) / z).clamp_min(0.0)
+    return Tops(ids, values - largest - log_z[:, None], entropy)
 
 
 class PositionReader:
@@ -183,19 +172,19 @@ def read_positions(
     budget: int | None = None,
 ) -> list[Patches]:
     """Read out the positions that `wanted` [B, T] marks, at every layer; as `read_patches`."""
-    reader = PositionReader(loaded, wanted, k, lens, budget)
-    trace_batch(loaded, encoded, 1, reader=reader)
-    return reader.patches(encoded)
+    return trace_positions(loaded, encoded, wanted, 1, k, lens, budget)[1]
 
 
-def trace_with_patches(
+def trace_positions(
     loaded: LoadedModel,
     encoded: Encoded,
+    wanted: Tensor,
     max_new_tokens: int,
     k: int = 10,
     lens: str = "normed",
+    budget: int | None = None,
 ) -> tuple[Traced, list[Patches]]:
-    """Trace a batch and read out its image positions in the same pass."""
-    reader = PositionReader(loaded, encoded.image, k, lens)
+    """Trace a batch and read out the positions that `wanted` [B, T] marks in the same pass."""
+    reader = PositionReader(loaded, wanted, k, lens, budget)
     traced = trace_batch(loaded, encoded, max_new_tokens, reader=reader)
     return traced, reader.patches(encoded)

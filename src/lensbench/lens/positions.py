@@ -56,10 +56,10 @@ def read_prompt(
         lens: "normed" or "raw".
         budget: bytes that the logits of a chunk may take; by default what suits the device.
     """
-    kept: list[Tensor] = []
-    trace_batch(loaded, encoded, 1, reader=lambda layer, states: kept.append(states))
     there = encoded.inputs["attention_mask"].bool()
-    states = torch.stack([layer[there] for layer in kept], dim=1)  # [positions, L + 1, d]
+    kept: list[Tensor] = []
+    trace_batch(loaded, encoded, 1, reader=lambda layer, states: kept.append(states[there]))
+    states = torch.stack(kept, dim=1)  # [positions, L + 1, d]
     kept.clear()
     none = torch.full((len(states), 1), -1, device=states.device)
     found = read_out(

@@ -126,6 +126,11 @@ def chunk_bytes(device: torch.device, budget: int | None = None) -> int:
     return BUDGETS.get(device.type, BUDGETS["cuda"]) if budget is None else budget
 
 
+def cached_rows(size: int) -> int:
+    """Return how many rows of V = size logits are gone through at a time on a CPU."""
+    return max(1, _CACHED // (4 * size))
+
+
 def _joined(parts: list[Readout], dim: int) -> Readout:
     names = [field.name for field in fields(Readout)]
     return Readout(**{n: torch.cat([getattr(part, n) for part in parts], dim=dim) for n in names})
@@ -163,7 +168,7 @@ class _Final:
         self.half = e.mul_(0.5 / z[:, None])  # ½ p_L
         # Never 0, so that the logarithm of a mixture with it is a number.
         self.positive = self.half + torch.finfo(e.dtype).tiny
-        self.entropy = z.log() - 2.0 * _dot(self.half, shifted)
+        self.entropy = z.log() - 2.0 * row_dot(self.half, shifted)
 
 
 def shifted_exp(
@@ -182,7 +187,7 @@ def shifted_exp(
     return shifted, e, z
 
 
-def _dot(left: Tensor, right: Tensor, work: Tensor | None = None) -> Tensor:
+def row_dot(left: Tensor, right: Tensor, work: Tensor | None = None) -> Tensor:
     """Return the sums [rows] of products of two tensors [rows, V]; 0 · −∞ counts as 0."""
     one = len(left) == 1
     found = right @ left[0] if one else torch.mul(left, right, out=work).sum(-1)
@@ -211,7 +216,7 @@ def _statistics(
     rows, size = logits.shape
     # On a CPU some layers of one sample at a time, so that the last layer is one row for them all.
     apart = not logits.is_cuda
-    cached = min(n_layers, max(1, _CACHED // (4 * size))) if apart else rows
+    cached = min(n_layers, cached_rows(size)) if apart else rows
     work = torch.empty(2, cached, size, device=logits.device)
     found = []
     for low in range(0, rows, n_layers if apart else rows):
@@ -272,11 +277,11 @@ def _row_statistics(
     of_language = (of_language * (owner.gold_ids >= 0)[..., None]).to(e.dtype)
     concept = torch.matmul(e.gather(1, gold_ids.clamp_min(0))[:, None], of_language)[:, 0]
     script = scripts.mass(e, z)
-    entropy = log_z - _dot(e, shifted, work[1]) / z
-    kl = log_z - 2.0 * _dot(owner.half, shifted, work[1]) - owner.entropy
+    entropy = log_z - row_dot(e, shifted, work[1]) / z
+    kl = log_z - 2.0 * row_dot(owner.half, shifted, work[1]) - owner.entropy
     mixture = torch.addcmul(owner.positive.expand(rows, -1), e, 0.5 / z[:, None], out=work[1])
     logs = torch.log(mixture, out=work[0])
-    js = -_dot(mixture, logs, work[0]) - 0.5 * (entropy + owner.entropy)
+    js = -row_dot(mixture, logs, work[0]) - 0.5 * (entropy + owner.entropy)
     return Readout(
         top_id=top_id,
         top_logprob=shifted.gather(1, top_id) - log_z[:, None],

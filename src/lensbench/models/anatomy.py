@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lensbench.errors import ModelError
+from lensbench.errors import ModelError, reason_of
 from lensbench.models.ending import Ending, find_ending
 from lensbench.models.heads import Heads, find_heads
 from lensbench.models.probe import call_order, find_blocks, watched
@@ -95,9 +95,13 @@ def text_config(model: Any) -> Any:
 def text_probe(model: Any) -> dict[str, Tensor]:
     """Return a prompt of five tokens, from the middle of the vocabulary: the ends are special."""
     try:
-        middle = model.get_input_embeddings().weight.shape[0] // 2
-    except (AttributeError, NotImplementedError) as error:
-        raise ModelError(f"{type(model).__name__} has no input embeddings for words.") from error
+        embeddings = model.get_input_embeddings()
+    except NotImplementedError:  # transformers' own way to say that there are none.
+        embeddings = None
+    weight = getattr(embeddings, "weight", None)
+    if weight is None:
+        raise ModelError(f"{type(model).__name__} has no input embeddings for words.")
+    middle = weight.shape[0] // 2
     ids = torch.tensor([[0, 1, 2, 1, 0]], device=model.device) + middle
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
@@ -120,7 +124,7 @@ def find_anatomy(
     try:
         order = call_order(model, run)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason_of(error)
         raise ModelError(f"{name} can't be run on a probe: {reason}") from error
     unembedding = model.get_output_embeddings()
     called = unembedding is not None and order.calls(unembedding) > 0
@@ -225,7 +229,7 @@ def _writes(model: Any, blocks: tuple[nn.Module, ...]) -> tuple[tuple[tuple[Writ
     try:
         calls, _ = watched(model, list(dict.fromkeys(inside)), _runner(model, text_probe(model)))
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason_of(error)
         return (), f"{name} can't be run on words alone ({reason})"
     called = {id(call.module) for call in calls}
     if any(id(block) not in called for block in blocks):

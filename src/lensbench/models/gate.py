@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lensbench.errors import LensbenchError, ModelError
+from lensbench.errors import LensbenchError, ModelError, reason_of
 from lensbench.lens.attention import implementation
 from lensbench.lens.generate import Traced, generate, trace_batch
 from lensbench.models.batches import join
@@ -55,7 +55,7 @@ def run_gate(loaded: LoadedModel) -> GateReport:
         raise
     # transformers raises anything for a model that can't do what it is asked.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason_of(error)
         raise ModelError(f"{loaded.name} can't be run through the gate: {reason}") from error
     return GateReport(loaded.name, tuple(checks))
 

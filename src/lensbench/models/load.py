@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
-from lensbench.errors import LensbenchError, ModelError
+from lensbench.errors import LensbenchError, ModelError, reason_of
 from lensbench.models.anatomy import Anatomy, find_anatomy, text_config
 from lensbench.models.batches import join, same
 from lensbench.models.pictures import probe_pictures, probe_rows, stream_changes
@@ -119,7 +119,7 @@ def load_model(
         raise
     # transformers raises anything from KeyError to its own classes for a folder that isn't right.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason_of(error)
         raise ModelError(f"{origin} can't be loaded: {reason}") from error
     loaded = prepare(name, model, processor, task, origin, precision, missing)
     if verify:
