@@ -32,9 +32,8 @@ from lensbench.models.checks import (
 from lensbench.models.gate_pictures import pictures_in_place
 from lensbench.models.gate_runs import cache, padding
 from lensbench.models.load import LoadedModel
-from lensbench.models.pictures import probe_pictures, probe_rows
 from lensbench.models.probe import hidden_of
-from lensbench.models.prompt import Encoded, encode
+from lensbench.models.prompt import Encoded, encode_probes
 
 
 def run_gate(loaded: LoadedModel) -> GateReport:
@@ -43,14 +42,9 @@ def run_gate(loaded: LoadedModel) -> GateReport:
     Returns:
         The report; call its `require` to refuse a model that fails.
     """
-    pictured = loaded.task == "image-text"
-    rows, pictures = probe_rows(pictured), probe_pictures() if pictured else []
-    batch = encode(loaded, rows, pictures)
-    singles = [encode(loaded, [row], pictures[i : i + 1]) for i, row in enumerate(rows)]
-    turned = pictures[::-1]
-    others = [encode(loaded, [row], turned[i : i + 1]) for i, row in enumerate(rows)]
+    probes = encode_probes(loaded.prompter).to(loaded.model.device, loaded.model.dtype)
     try:
-        checks = check_all(loaded, batch, singles, others if pictured else None)
+        checks = check_all(loaded, probes.batch, probes.singles, probes.others or None)
     except (LensbenchError, MemoryError, torch.OutOfMemoryError):
         raise
     # transformers raises anything for a model that can't do what it is asked.

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from lensbench.lens.generate import Traced, generate, trace_batch
 from lensbench.models.checks import CACHE, PADDING, PADDING_HALF, RULED_OUT, STEPS, Check, check
 from lensbench.models.load import LoadedModel
-from lensbench.models.pictures import probe_pictures, probe_rows
-from lensbench.models.prompt import Encoded, encode
+from lensbench.models.prompt import Encoded
 
 
 def padding(loaded: LoadedModel, traced: Traced, singles: Sequence[Encoded]) -> list[Check]:
@@ -111,21 +110,12 @@ def apart_from_single(
     return apart[0], apart[1]
 
 
-def find_padding(loaded: LoadedModel) -> LoadedModel:
-    """Return a model knowing whether it gives the same in a padded batch as for single samples.
+def pads(loaded: LoadedModel, batch: Encoded, singles: Sequence[Encoded]) -> LoadedModel:
+    """Return a model knowing whether a padded batch gives what single samples give.
 
     Some models count positions from the first place of the batch, padding or not; what they say of
     padded samples is wrong, so their batches are made of prompts of one length.
     """
-    pictured = loaded.task == "image-text"
-    rows, pictures = probe_rows(pictured), probe_pictures() if pictured else []
-    batch = encode(loaded, rows, pictures)
-    singles = [encode(loaded, [row], pictures[i : i + 1]) for i, row in enumerate(rows)]
-    return pads(loaded, batch, singles)
-
-
-def pads(loaded: LoadedModel, batch: Encoded, singles: Sequence[Encoded]) -> LoadedModel:
-    """Return a model knowing whether a padded batch gives what single samples give."""
     apart = apart_from_single(loaded, trace_batch(loaded, batch, STEPS), singles)
     limits = _limits(loaded)
     return replace(loaded, pads=apart[0] <= limits[0] and apart[1] <= limits[1])

@@ -23,9 +23,9 @@ from transformers.models.auto.modeling_auto import (
 from lensbench.errors import LensbenchError, ModelError, reason_of
 from lensbench.models.anatomy import Anatomy, find_anatomy, text_config
 from lensbench.models.batches import join, same
-from lensbench.models.pictures import probe_pictures, probe_rows, stream_changes
+from lensbench.models.pictures import stream_changes
 from lensbench.models.processors import load_processor
-from lensbench.models.prompt import Prompter
+from lensbench.models.prompt import Prompter, encode_probes
 from lensbench.models.source import Source, local_folder, parse_source, weight_files, weights_sha256
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -174,7 +174,18 @@ def prepare(
         longest_prompt(model),
         "token_type_ids" in inspect.signature(model.forward).parameters,
     )
-    anatomy, prompter = _fitted(model, prompter)
+    probes = encode_probes(prompter).to(model.device, model.dtype)
+    single = probes.singles[0].inputs
+    # With a picture: blocks that only look at pictures are left out of a prompt without one.
+    pictured = task == "image-text"
+    anatomy = find_anatomy(model, single if pictured else None, prompter.image_token_id)
+    if pictured:
+        changed = stream_changes(model, anatomy.blocks[0], single, probes.others[0].inputs)
+        if not bool(changed.any()):
+            # Pictures come in by cross-attention: no position of the stream holds one.
+            anatomy = replace(anatomy, image_token_id=None)
+            prompter = replace(prompter, image_token_id=None)
+            probes = encode_probes(prompter).to(model.device, model.dtype)
     loaded = LoadedModel(
         name=name,
         model=model,
@@ -189,20 +200,11 @@ def prepare(
         dtype=dtype,
         device=str(model.device),
         missing=missing,
-        joins=_joins(prompter),
+        joins=same(join(probes.singles, tokenizer.pad_token_id), probes.batch),
     )
-    from lensbench.models.gate_runs import find_padding
+    from lensbench.models.gate_runs import pads
 
-    return find_padding(loaded)
-
-
-def _joins(prompter: Prompter) -> bool:
-    """Say whether joining single prompts gives the batch that the processor makes of them."""
-    pictured = prompter.task == "image-text"
-    rows, pictures = probe_rows(pictured), probe_pictures() if pictured else []
-    singles = [prompter.encode([row], pictures[i : i + 1]) for i, row in enumerate(rows)]
-    joined = join(singles, prompter.tokenizer.pad_token_id)
-    return same(joined, prompter.encode(rows, pictures))
+    return pads(loaded, probes.batch, probes.singles)
 
 
 def image_token(model: Any, processor: Any) -> int | None:
@@ -219,27 +221,6 @@ def longest_prompt(model: Any) -> int | None:
     """Return how many positions a model takes at most; None if its configuration has no limit."""
     found = getattr(text_config(model), "max_position_embeddings", None)
     return found if isinstance(found, int) else None
-
-
-def _fitted(model: Any, prompter: Prompter) -> tuple[Anatomy, Prompter]:
-    """Return a model's anatomy, and its prompter knowing whether pictures have positions."""
-    token = prompter.image_token_id
-    if prompter.task != "image-text":
-        return find_anatomy(model, image_token_id=token), prompter
-    rows, pictures = probe_rows(pictured=True), probe_pictures()
-    batches = [
-        prompter.encode(rows, shown).to(model.device, model.dtype)
-        for shown in (pictures, pictures[::-1])
-    ]
-    # With a picture: blocks that only look at pictures are left out of a prompt without one.
-    single = prompter.encode(rows[:1], pictures[:1]).to(model.device, model.dtype)
-    anatomy = find_anatomy(model, single.inputs, token)
-    changed = stream_changes(model, anatomy.blocks[0], *(batch.inputs for batch in batches))
-    if not bool(changed.any()):
-        # Pictures come in by cross-attention: no position of the stream holds one.
-        anatomy = replace(anatomy, image_token_id=None)
-        prompter = replace(prompter, image_token_id=None)
-    return anatomy, prompter
 
 
 def _load(source: Source, dtype: torch.dtype) -> tuple[str, Any, Any, tuple[str, ...]]:

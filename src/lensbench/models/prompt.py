@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from lensbench.errors import DataError
+from lensbench.models.pictures import probe_pictures, probe_rows
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,41 @@ class Prompter:
                 f"The prompt has {most} tokens and {new_tokens} are to follow, the model takes "
                 f"{self.longest}."
             )
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Two prompts of different lengths that a model is probed with, in the ways they can be given.
+
+    Args:
+        batch: both, padded on the left.
+        singles: each of them alone.
+        others: each of them alone with another picture; empty for a text model.
+    """
+
+    batch: Encoded
+    singles: tuple[Encoded, ...]
+    others: tuple[Encoded, ...]
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Probes:
+        """Return the probes on a device, their floating-point inputs in the model's dtype."""
+        return Probes(
+            self.batch.to(device, dtype),
+            tuple(single.to(device, dtype) for single in self.singles),
+            tuple(other.to(device, dtype) for other in self.others),
+        )
+
+
+def encode_probes(prompter: Prompter) -> Probes:
+    """Return the probes as a model's prompter encodes them, on the CPU."""
+    pictured = prompter.task == "image-text"
+    rows, pictures = probe_rows(pictured), probe_pictures() if pictured else []
+
+    def alone(shown: list[Image.Image]) -> tuple[Encoded, ...]:
+        return tuple(prompter.encode([row], shown[i : i + 1]) for i, row in enumerate(rows))
+
+    others = alone(pictures[::-1]) if pictured else ()
+    return Probes(prompter.encode(rows, pictures), alone(pictures), others)
 
 
 def encode(
