@@ -31,15 +31,9 @@ Outputs = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(models.Asked):
     """What a contender is given; `mode` is "lens" or "heads"."""
 
-    contender: str
-    model: str
-    dtype: str
-    device: str
-    seed: int
-    batch: int
     tokens: int
     mode: str = "heads"
     k: int = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,19 @@ from transformers import (
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
 )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What every contender is given, whatever is timed: a model by name, and how many prompts."""
+
+    contender: str
+    model: str
+    dtype: str
+    device: str
+    seed: int
+    batch: int
+
 
 ROOT = Path(__file__).resolve().parents[1]
 GGUF = ROOT / "resources/models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"

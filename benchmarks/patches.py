@@ -28,15 +28,9 @@ ROWS = (16, 32, 64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(models.Asked):
     """What a contender is given; `layers` 0 is the size's own number of blocks."""
 
-    contender: str
-    model: str
-    dtype: str
-    device: str
-    seed: int
-    batch: int
     positions: int
     layers: int = 0
     k: int = 10

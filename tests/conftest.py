@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.commands import Done
 
+from lensbench import cli
 from lensbench.config import ROOT
 
 # Tests must never reach a hub, and must give the same numbers on every machine.
@@ -18,6 +20,24 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def lensbench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Return the command, run in this process with an empty folder as its place."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, columns: int = 80) -> Done:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys, "argv", ["lensbench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return Done(int(ended.value.code or 0), out, err)
+
+    return call
 
 
 @pytest.fixture

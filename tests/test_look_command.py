@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.commands import Done
 from tests.looks import columns_of, picture, refuse, table
 from tests.planted import written_model
 
-from lensbench import Lens, cli
-
-
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def lensbench_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
-    """Return the command, run in this process with an empty folder as its place."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str, columns: int = 80) -> Done:
-        monkeypatch.setenv("COLUMNS", str(columns))
-        monkeypatch.setattr(sys, "argv", ["lensbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
-
-    return call
+from lensbench import Lens
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +28,10 @@ def written_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_look_prints_each_layer_s_tokens_and_the_rank(
-    lensbench_command: Callable[..., Done], written_folder: Path
+    lensbench: Callable[..., Done], written_folder: Path
 ) -> None:
     asked = ("look", str(written_folder), "--text", "How many ?", "--style", "plain")
-    done = lensbench_command(*asked, "--top", "2")
+    done = lensbench(*asked, "--top", "2")
     assert done.returncode == 0, done.stderr
     assert "step 0 writes 三" in done.stdout
     _, tokens, _, ranks = zip(*table(done.stdout, 6), strict=True)
@@ -68,10 +42,10 @@ def test_look_prints_each_layer_s_tokens_and_the_rank(
 
 
 def test_look_writes_json_csv_and_a_figure(
-    lensbench_command: Callable[..., Done], written_folder: Path, tmp_path: Path
+    lensbench: Callable[..., Done], written_folder: Path, tmp_path: Path
 ) -> None:
     asked = ("look", str(written_folder), "--text", "How many ?", "--style", "plain", "-n", "2")
-    done = lensbench_command(*asked, "--json", "--csv", "a/out.csv", "--plot", "fig.v1.png")
+    done = lensbench(*asked, "--json", "--csv", "a/out.csv", "--plot", "fig.v1.png")
     assert done.returncode == 0, done.stderr
     tree = json.loads(done.stdout)
     frame = Lens.from_pretrained(written_folder)(
@@ -98,13 +72,13 @@ def test_look_writes_json_csv_and_a_figure(
     ],
 )
 def test_look_refuses_with_one_sentence_and_leaves_nothing(
-    lensbench_command: Callable[..., Done],
+    lensbench: Callable[..., Done],
     written_folder: Path,
     tmp_path: Path,
     more: list[str],
     words: str,
 ) -> None:
-    done = lensbench_command("look", str(written_folder), "--text", "Why ?", *more)
+    done = lensbench("look", str(written_folder), "--text", "Why ?", *more)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("lensbench: ")
     assert len(done.stderr.splitlines()) == 1
@@ -113,10 +87,10 @@ def test_look_refuses_with_one_sentence_and_leaves_nothing(
 
 
 def test_packaged_model_is_looked_into_with_a_picture(
-    lensbench_command: Callable[..., Done], tmp_path: Path
+    lensbench: Callable[..., Done], tmp_path: Path
 ) -> None:
     picture(56).save(tmp_path / "x.png")
-    done = lensbench_command(
+    done = lensbench(
         "look", "lensbench-llava", "--image", "x.png", "--text", "How many circles are there?"
     )
     assert done.returncode == 0, done.stderr
@@ -125,19 +99,19 @@ def test_packaged_model_is_looked_into_with_a_picture(
 
 
 def test_check_prints_every_check_and_its_figure(
-    lensbench_command: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+    lensbench: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = lensbench_command("check", "lensbench-qwen2vl")
+    done = lensbench("check", "lensbench-qwen2vl")
     assert done.returncode == 0, done.stderr
     for name in ("readout_logprob", "hooks_change_nothing", "attention_is_eager"):
         (line,) = [line for line in done.stdout.splitlines() if line.startswith(name)]
         value, limit, passed = line.split()[1:4]
         assert float(value) <= float(limit)
         assert passed == "yes"
-    told = json.loads(lensbench_command("check", "lensbench-qwen2vl", "--json").stdout)
+    told = json.loads(lensbench("check", "lensbench-qwen2vl", "--json").stdout)
     assert told["passed"] is True
     refuse(monkeypatch)
-    done = lensbench_command("check", "lensbench-qwen2vl")
+    done = lensbench("check", "lensbench-qwen2vl")
     assert done.returncode == 1
     assert re.search(r"^sums +0\.5 +0\.1 +NO +the largest error of a sum$", done.stdout, re.M)
     assert re.search(r"^hooks +0 +0 +yes", done.stdout, re.MULTILINE)
@@ -147,22 +121,22 @@ def test_check_prints_every_check_and_its_figure(
     )
 
 
-def test_models_are_listed_with_where_they_are(lensbench_command: Callable[..., Done]) -> None:
-    done = lensbench_command("models", columns=200)
+def test_models_are_listed_with_where_they_are(lensbench: Callable[..., Done]) -> None:
+    done = lensbench("models", columns=200)
     lines = {line.split()[0]: re.split(r" {2,}", line) for line in done.stdout.splitlines()}
     assert lines["lensbench-llava"] == [
         "lensbench-llava", "image-text", "packaged", "packaged:lensbench-llava",
     ]  # fmt: skip
     assert lines["qwen2-vl-2b"][3] == "hub:Qwen/Qwen2-VL-2B-Instruct"
     assert lines["gpt2"][1] == "text"
-    narrow = lensbench_command("models", columns=60).stdout.splitlines()
+    narrow = lensbench("models", columns=60).stdout.splitlines()
     assert max(map(columns_of, narrow)) <= 60
 
 
-def test_help_tells_a_newcomer_what_to_type(lensbench_command: Callable[..., Done]) -> None:
+def test_help_tells_a_newcomer_what_to_type(lensbench: Callable[..., Done]) -> None:
     for command in ("look", "check", "models"):
-        assert command in lensbench_command("--help").stdout
-    told = lensbench_command("look", "--help", columns=200).stdout
+        assert command in lensbench("--help").stdout
+    told = lensbench("look", "--help", columns=200).stdout
     assert 'lensbench look lensbench-llava --image cats.png --text "How many cats' in told
     for option in ("--image", "--max-new-tokens", "--top", "--lens", "--csv", "--plot", "--json"):
         assert option in told

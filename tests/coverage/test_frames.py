@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from tests.generations import generated_logits
 from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.generation import GenerationMixin
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
@@ -51,24 +50,11 @@ def built(name: str) -> Instance:
     return frame_instance(name)
 
 
-def steps(model: Any, inputs: dict[str, Tensor], count: int) -> Tensor:
-    """[B, count, V] raw logits."""
-    own = {key: value.clone() for key, value in inputs.items()}
-    made = model.generate(
-        **own,
-        max_new_tokens=count,
-        do_sample=False,
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
-    return torch.stack(made.logits, dim=1)
-
-
 def apart(name: str) -> list[float]:
     """How far the padded prompt is from itself alone, at each step with the same tokens."""
     instance = built(name)
-    padded = steps(instance.model, instance.batch, 2)[1]
-    alone = steps(instance.model, instance.singles[1], 2)[0]
+    padded = generated_logits(instance.model, instance.batch, 2)[1]
+    alone = generated_logits(instance.model, instance.singles[1], 2)[0]
     count = 2 if int(padded[0].argmax()) == int(alone[0].argmax()) else 1
     return [float((padded[step] - alone[step]).abs().max()) for step in range(count)]
 
@@ -81,7 +67,7 @@ def test_types_are_image_text_types() -> None:
 @pytest.mark.parametrize("name", BUILT)
 def test_two_tokens_are_read_and_pictures_reach_them(name: str) -> None:
     instance = built(name)
-    logits = steps(instance.model, instance.batch, 2)
+    logits = generated_logits(instance.model, instance.batch, 2)
     assert logits.shape[:2] == (2, 2)
     assert logits.log_softmax(-1).isfinite().all()
     other = dict(instance.batch)
@@ -91,7 +77,7 @@ def test_two_tokens_are_read_and_pictures_reach_them(name: str) -> None:
         moved[..., :2] = other[pixels][..., :2]
     # Zeros are frames that aren't there.
     other[pixels] = torch.where(other[pixels] == 0, other[pixels], moved)
-    change = (steps(instance.model, other, 1) - logits[:, :1]).abs().amax(-1)
+    change = (generated_logits(instance.model, other, 1) - logits[:, :1]).abs().amax(-1)
     assert float(change.min()) > 0.01
 
 
@@ -131,12 +117,16 @@ def test_seed_decides_weights_and_prompts() -> None:
     first, again, other = (frame_instance("llava", seed) for seed in (3, 3, 4))
     assert torch.equal(first.batch["input_ids"], again.batch["input_ids"])
     assert torch.equal(first.batch["pixel_values"], again.batch["pixel_values"])
-    assert torch.equal(steps(first.model, first.batch, 1), steps(again.model, again.batch, 1))
-    assert not torch.equal(steps(first.model, first.batch, 1), steps(other.model, other.batch, 1))
+    assert torch.equal(
+        generated_logits(first.model, first.batch, 1), generated_logits(again.model, again.batch, 1)
+    )
+    assert not torch.equal(
+        generated_logits(first.model, first.batch, 1), generated_logits(other.model, other.batch, 1)
+    )
 
 
 def test_codes_of_chameleon_are_never_spoken() -> None:
-    logits = steps(built("chameleon").model, built("chameleon").batch, 1)[:, 0]
+    logits = generated_logits(built("chameleon").model, built("chameleon").batch, 1)[:, 0]
     lowest = (logits == torch.finfo(torch.float32).min).nonzero()[:, 1].reshape(2, -1)
     assert lowest.tolist() == [list(range(100, 116))] * 2
 

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from tests.generations import generated
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from lensbench.coverage.grid_layouts import joined
@@ -48,15 +49,6 @@ KINDS = {
 
 
 @torch.inference_mode()
-def logits(model, inputs, steps=2):
-    """Return [prompts, steps, vocabulary]: the log-probabilities of what is generated."""
-    options = {"do_sample": False, "return_dict_in_generate": True, "output_logits": True}
-    found = model.generate(**inputs, max_new_tokens=steps, **options).logits
-    assert len(found) == steps
-    return torch.stack(found, dim=1).float().log_softmax(-1)
-
-
-@torch.inference_mode()
 def n_features(model, inputs):
     """Return how many features a model makes of a batch's pictures."""
     make = model.base_model.get_image_features
@@ -77,7 +69,7 @@ def test_the_types_are_image_text_types():
 def test_an_instance_runs_pads_and_sees(model_type):
     instance = grid_instance(model_type)
     model, batch = instance.model, instance.batch
-    together = logits(model, batch)
+    together = generated(model, batch)
     assert torch.isfinite(together).all()
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -91,10 +83,10 @@ def test_an_instance_runs_pads_and_sees(model_type):
         length = single["input_ids"].shape[1]
         assert batch["attention_mask"][row].sum() == length
         assert torch.equal(batch["input_ids"][row, -length:], single["input_ids"][0])
-        alone = logits(model, single)
+        alone = generated(model, single)
         apart.append(float((alone[0, 0] - together[row, 0]).abs().max()))
         other = {**single, "pixel_values": torch.randn_like(single["pixel_values"])}
-        assert (logits(model, other, 1)[0, 0] - alone[0, 0]).abs().max() > 0.05
+        assert (generated(model, other, 1)[0, 0] - alone[0, 0]).abs().max() > 0.05
     assert (max(apart) > 1e-3) if model_type in PADDING_CHANGES else (max(apart) < 1e-4)
 
     assert (batch["attention_mask"][:, 0] == 0).sum() == 1
@@ -126,8 +118,10 @@ def test_the_seed_decides():
     for name, value in first.batch.items():
         assert torch.equal(value, again.batch[name])
     assert not torch.equal(first.batch["pixel_values"], other.batch["pixel_values"])
-    assert torch.equal(logits(first.model, first.batch), logits(again.model, again.batch))
-    assert not torch.allclose(logits(first.model, first.batch), logits(other.model, first.batch))
+    assert torch.equal(generated(first.model, first.batch), generated(again.model, again.batch))
+    assert not torch.allclose(
+        generated(first.model, first.batch), generated(other.model, first.batch)
+    )
 
 
 @pytest.mark.parametrize("model_type", sorted(UNBUILDABLE))

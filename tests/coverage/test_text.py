@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.generations import generated
 from transformers import CONFIG_MAPPING, LlamaConfig, LlavaConfig, MllamaConfig, Qwen2VLConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -45,15 +46,6 @@ VARIED = (
 )
 
 
-@torch.inference_mode()
-def logits(model, inputs, steps=2):
-    """Return [prompts, steps, vocabulary]: the log-probabilities of what is generated."""
-    options = {"do_sample": False, "return_dict_in_generate": True, "output_logits": True}
-    found = model.generate(**inputs, max_new_tokens=steps, **options).logits
-    assert len(found) == steps
-    return torch.stack(found, dim=1).float().log_softmax(-1)
-
-
 def test_every_type_is_there():
     assert set(TEXT_TYPES) == set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     assert len(TEXT_TYPES) == 189
@@ -85,8 +77,8 @@ def test_unbuildable_types_say_why(model_type, reason):
 @pytest.mark.parametrize("model_type", VARIED)
 def test_prompts_run_padded_as_they_run_alone(model_type):
     instance = text_instance(model_type)
-    together = logits(instance.model, instance.batch)
-    alone = torch.cat([logits(instance.model, single) for single in instance.singles])
+    together = generated(instance.model, instance.batch)
+    alone = torch.cat([generated(instance.model, single) for single in instance.singles])
     assert torch.isfinite(together).all()
     apart = (together[:, 0] - alone[:, 0]).abs().amax(-1)
     assert apart[0] < 1e-4  # The long prompt has no padding.
@@ -96,7 +88,7 @@ def test_prompts_run_padded_as_they_run_alone(model_type):
 @pytest.mark.parametrize("model_type", VARIED)
 def test_logits_are_far_from_uniform_and_from_certain(model_type):
     instance = text_instance(model_type)
-    found = logits(instance.model, instance.batch)
+    found = generated(instance.model, instance.batch)
     entropy = -(found.exp() * found).sum(-1)
     assert (entropy > 1.0).all()
     assert (entropy < torch.tensor(found.shape[-1]).log() - 0.1).all()
@@ -112,7 +104,7 @@ def test_every_kind_of_layer_is_kept(model_type, kinds):
 def test_the_seed_decides_everything():
     one, same, other = (text_instance("qwen3_moe", seed) for seed in (3, 3, 4))
     assert torch.equal(one.batch["input_ids"], same.batch["input_ids"])
-    assert torch.equal(logits(one.model, one.batch), logits(same.model, same.batch))
+    assert torch.equal(generated(one.model, one.batch), generated(same.model, same.batch))
     assert not torch.equal(one.batch["input_ids"], other.batch["input_ids"])
     assert not torch.equal(one.model.lm_head.weight, other.model.lm_head.weight)
 
