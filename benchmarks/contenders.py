@@ -357,6 +357,7 @@ def _versions() -> dict[str, str]:
 
 if __name__ == "__main__":
     asked = Task(**json.loads(sys.argv[1]))
+    models.tokenizer(asked.model)  # Not counted as memory: nobody makes a prompt without one.
     serve(
         lambda: CONTENDERS[asked.contender](asked),
         asked.device,

@@ -21,6 +21,11 @@ HERE = Path(__file__).resolve().parent
 CLOSE = {"float32": 1e-3, "float16": 5e-2, "bfloat16": 2e-1}
 #: Largest difference of log10(1 + rank): rounding moves a far-off rank by many places.
 RANK = {"float32": 0.05, "float16": 0.2, "bfloat16": 0.5}
+#: For glibc: arrays of more bytes than this go straight back to the system when they are freed.
+#: What its heap keeps otherwise changes a peak by 100 MB from one run to the next.
+GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**16)}
+#: Runs whose peak of memory is taken, after one that saves the outputs.
+PEAKS = 2
 
 
 class Process:
@@ -31,9 +36,17 @@ class Process:
         argument: what it is told, as JSON.
         python: the interpreter of its environment.
         folder: where it saves its outputs and what it prints.
+        settings: variables of the environment it gets beside those that are set.
     """
 
-    def __init__(self, script: str, argument: Mapping[str, Any], python: str, folder: Path) -> None:
+    def __init__(
+        self,
+        script: str,
+        argument: Mapping[str, Any],
+        python: str,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = str(argument["contender"])
         self._log = folder / f"{self.name}.log"
         with self._log.open("w", encoding="utf-8") as log:
@@ -43,10 +56,14 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+                env={
+                    **os.environ,
+                    "HF_HUB_OFFLINE": "1",
+                    "TOKENIZERS_PARALLELISM": "false",
+                    **(settings or {}),
+                },
             )
         self.ready = self._reply()
-        self.ask(f"save {folder / self.name}.npz")
 
     def ask(self, order: str) -> dict[str, Any]:
         """Give an order and return the reply."""
@@ -76,16 +93,19 @@ def measure(
     warmup: int,
     dtype: str,
     alone: bool = False,
+    starts: int = 1,
 ) -> dict[str, Any]:
-    """Time contenders in turn: one repeat of each a round, so that drift meets all alike.
+    """Compare contenders' outputs, take their peaks of memory one by one, then time them in turn.
 
     Args:
         script: the script that serves them.
         tasks: what each is told, the floor first, and the interpreter it runs with.
-        repeats: timed rounds.
-        warmup: rounds before them, beside the one whose outputs are compared.
+        repeats: timed rounds of each start.
+        warmup: rounds before them.
         dtype: of the model, which sets how close outputs must be.
-        alone: load one contender at a time, where they don't fit into memory together.
+        alone: time one contender after the other, where they don't fit into memory together.
+        starts: how often the processes are begun anew. Where a process's memory happens to lie
+            makes it some percent faster or slower for all its life.
 
     Returns:
         agreement, versions and, of each contender, `median_s`, `peak_mb`, `ratio_time` and
@@ -94,13 +114,20 @@ def measure(
     """
     found: dict[str, list[dict[str, float]]] = {task["contender"]: [] for task, _ in tasks}
     ready: dict[str, dict[str, Any]] = {}
+    peaks: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for group in [[task] for task in tasks] if alone else [list(tasks)]:
+        for task, python in tasks:
+            process = Process(script, task, python, folder, GIVEN_BACK)
+            ready[process.name] = process.ready
+            process.ask(f"save {folder / process.name}.npz")
+            peaks[process.name] = max(process.ask("time")["peak_mb"] for _ in range(PEAKS))
+            process.close()
+        agreement = compared(folder, dtype)
+        # One repeat of each a round, so that a machine that drifts drifts for all.
+        groups = [[task] for task in tasks] if alone else [list(tasks)]
+        for group in groups * starts:
             processes = [Process(script, task, python, folder) for task, python in group]
-            ready |= {process.name: process.ready for process in processes}
-            if not alone:
-                agreement = compared(folder, dtype)
             for turn in range(warmup + repeats):
                 # Each round begins with another one: nobody always runs after the same neighbour.
                 start = turn % len(processes)
@@ -110,25 +137,25 @@ def measure(
                         found[process.name].append(reply)
             for process in processes:
                 process.close()
-        if alone:
-            agreement = compared(folder, dtype)
     return {
         "agreement": agreement,
         "versions": {name: each["versions"] for name, each in ready.items()},
-        "contenders": summary(found, ready),
+        "contenders": summary(found, ready, peaks),
     }
 
 
 def summary(
-    found: Mapping[str, Sequence[Mapping[str, float]]], ready: Mapping[str, Mapping[str, Any]]
+    found: Mapping[str, Sequence[Mapping[str, float]]],
+    ready: Mapping[str, Mapping[str, Any]],
+    peaks: Mapping[str, float],
 ) -> dict[str, dict[str, Any]]:
     """Return medians and peaks of each contender, and their ratios to the first one's."""
     floor = next(iter(found.values()))
-    floor_peak = max(each["peak_mb"] for each in floor)
+    floor_peak = peaks[next(iter(found))]
     table = {}
     for name, runs in found.items():
         seconds = [each["seconds"] for each in runs]
-        peak = max(each["peak_mb"] for each in runs)
+        peak = peaks[name]
         turns = [mine["seconds"] / its["seconds"] for mine, its in zip(runs, floor, strict=True)]
         table[name] = {
             "median_s": statistics.median(seconds),

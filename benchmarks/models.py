@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,7 @@ def _config(name: str) -> tuple[Any, Any]:
     return LlavaForConditionalGeneration, config
 
 
+@lru_cache
 def tokenizer(name: str) -> Any:
     """Return a model's tokenizer; random models borrow one, whose tokens they all have."""
     folder = "lensbench-llava" if name in LLAVA else "lensbench-qwen2vl"

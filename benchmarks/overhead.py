@@ -49,7 +49,8 @@ def main() -> None:
     add("--dtype", choices=models.DTYPES, default="float32")
     add("--device", default="cpu")
     add("--seed", type=int, default=0)
-    add("--repeats", type=int, default=7, help="timed rounds; five or more to be reported")
+    add("--repeats", type=int, default=5, help="timed rounds of each start")
+    add("--starts", type=int, default=3, help="how often every contender's process is begun anew")
     add("--warmup", type=int, default=1)
     add("--peers-python", help="interpreter with benchmarks/requirements.txt: adds the peers")
     add("--variants", action="store_true", help="the peers in other idioms of theirs too")
@@ -72,7 +73,13 @@ def main() -> None:
         python = harness.python_of(options.peers_python) if theirs else harness.OWN
         tasks.append((asdict(task), python))
     found = harness.measure(
-        "contenders.py", tasks, options.repeats, options.warmup, options.dtype, options.alone
+        "contenders.py",
+        tasks,
+        options.repeats,
+        options.warmup,
+        options.dtype,
+        options.alone,
+        options.starts,
     )
     tree: dict[str, Any] = {
         "benchmark": "overhead",
@@ -85,7 +92,7 @@ def main() -> None:
     harness.write(options.json, tree)
     print(
         f"{options.model}, {options.batch} × {options.tokens} tokens, {options.dtype} on "
-        f"{options.device}, mode {options.mode}, {options.repeats} rounds"
+        f"{options.device}, mode {options.mode}, {options.starts} × {options.repeats} rounds"
     )
     harness.show(found["contenders"])
     apart = found["agreement"].get("largest_difference", {})

@@ -23,9 +23,9 @@ from lensbench.errors import ModelError
 from lensbench.lens.top import block_maxima, top_tokens
 
 #: Bytes that the logits of one chunk may take, by the kind of device.
-BUDGETS = {"cpu": 24 * 2**20, "cuda": 512 * 2**20}
-#: Bytes of logits that are gone through at a time on a CPU: what a core's cache holds.
-_CACHED = 2**20
+BUDGETS = {"cpu": 48 * 2**20, "cuda": 512 * 2**20}
+#: Bytes of logits that are gone through at a time on a CPU: what the caches of two cores hold.
+_CACHED = 2 * 2**20
 
 LOG2 = math.log(2.0)
 
