@@ -252,6 +252,22 @@ def test_equals_the_definitions_in_float64_whatever_the_logits(hidden, k, budget
             np.testing.assert_allclose(values, wanted[name], atol=1e-5, rtol=2e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_sums_over_a_large_flat_vocabulary_are_as_exact_as_any(n):
+    # 151,936 probabilities of almost the same size: added one after the other in float32, they
+    # would be off by a thousandth.
+    size, rng = 151_936, np.random.default_rng(0)
+    hidden = rng.normal(0, 0.01, (n, 3, size)).astype(np.float32)
+    hidden[:, 0] = 0.5
+    scripts = np.eye(10, dtype=np.float32)[rng.integers(0, 10, size)]
+    gold = [[(7, 0), (9, 1)]] * n
+    found, wanted = run(hidden, gold, scripts=scripts), exact(hidden, gold, 3, scripts, 2)
+    for name in ("entropy_nats", "kl_to_final_nats", "js_to_final_nats", "top_logprob"):
+        values = getattr(found, name).numpy()
+        np.testing.assert_allclose(values, wanted[name], atol=1e-5, rtol=0, err_msg=name)
+    np.testing.assert_allclose(found.script_mass.numpy(), wanted["script_mass"], rtol=5e-6)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 5, 10]), st.sampled_from([0, 1, 37]))
 def test_top_tokens_with_equal_logits_everywhere(seed, k, rest):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lensbench.lens.readout import chunk_bytes
+from lensbench.lens.script_mass import ScriptMass
 from lensbench.models.anatomy import Anatomy
 
 
@@ -36,11 +37,12 @@ def random_floors(
     directions = torch.randn(n_directions, anatomy.hidden_size, generator=generator)
     directions = (directions / directions.norm(dim=-1, keepdim=True)).to(norm.device)
     rows = max(1, chunk_bytes(norm.device, budget) // (4 * scripts.shape[0]))
-    floors = []
+    mass, floors = ScriptMass(scripts), []
     for layer, length in enumerate(norm):
         kind = lens if layer < len(norm) - 1 else "normed"
         total = torch.zeros(scripts.shape[1], device=norm.device)
         for part in directions.split(rows):
-            total += (anatomy.logits(part * length, kind).softmax(-1) @ scripts).sum(0)
+            p = anatomy.logits(part * length, kind).softmax(-1)
+            total += mass(p, p.sum(-1)).sum(0)
         floors.append(total / n_directions)
     return torch.stack(floors)
