@@ -1,0 +1,1 @@
+"""Addresses of data elsewhere → verified files here; nothing that arrives is trusted."""
