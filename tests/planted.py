@@ -7,8 +7,11 @@ written into them by hand. What each layer must say follows from that alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -40,6 +43,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from lensbench.datasets.manifest import write_manifest
 from lensbench.models.load import LoadedModel, prepare
 from lensbench.models.processors import without_video
 
@@ -249,6 +253,35 @@ def _qwen2vl(_: Any, more: dict[str, Any]) -> tuple[Any, Any]:
 
 
 # Planted truth
+
+
+def written_manifest(
+    folder: Path,
+    prompts: Sequence[str],
+    gold: str = "number:3",
+    images: Sequence[str] | None = None,
+    style: str = "completion",
+) -> Path:
+    """Write the manifest of samples s-0, s-1 … to a folder that is made if need be; return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {
+            "sample_id": f"s-{index}",
+            "kind": "text" if images is None else "image",
+            "image": None if images is None else images[index],
+            "prompt": prompt,
+            "style": style,
+            "gold": gold,
+            "language": "en",
+            "family": "count",
+            "objects": "[]",
+            "source": "test",
+            "rejected": "",
+        }
+        for index, prompt in enumerate(prompts)
+    ]
+    write_manifest(folder, pd.DataFrame(rows))
+    return folder
 
 
 def _silent(config: Any) -> LlamaForCausalLM:

@@ -239,6 +239,7 @@ def _manifest(rng, dataset, kind, concepts, n_samples, asked, oddities) -> pd.Da
                 "family": _FAMILIES[family],
                 "objects": json.dumps(objects),
                 "source": "synthetic",
+                "rejected": "",
             }
         )
     return pd.DataFrame(rows)

@@ -11,10 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tests.planted import image_model, looking_model, text_model, token_id, written_model
+from tests.planted import (
+    image_model,
+    looking_model,
+    text_model,
+    token_id,
+    written_manifest,
+    written_model,
+)
 
 from lensbench.config import ROOT
-from lensbench.datasets.manifest import write_manifest
 from lensbench.extract import ExtractOptions, extract_shard
 from lensbench.inspection import inspect_model
 from lensbench.metrics.collect import collect, write_csv
@@ -32,22 +38,8 @@ def chain(loaded: LoadedModel, folder: Path, pictures: bool = False) -> dict[str
     data.mkdir(parents=True)
     for index in range(len(PROMPTS)):
         Image.new("RGB", (32, 32), ("red", "green", "blue")[index]).save(data / f"{index}.png")
-    rows = [
-        {
-            "sample_id": f"s-{index}",
-            "kind": "image" if pictures else "text",
-            "image": f"{index}.png" if pictures else None,
-            "prompt": prompt,
-            "style": "chat" if pictures else "completion",
-            "gold": "number:3",
-            "language": "en",
-            "family": "count",
-            "objects": "[]",
-            "source": "test",
-        }
-        for index, prompt in enumerate(PROMPTS)
-    ]
-    write_manifest(data, pd.DataFrame(rows))
+    images = [f"{index}.png" for index in range(len(PROMPTS))] if pictures else None
+    written_manifest(data, PROMPTS, images=images, style="chat" if pictures else "completion")
     inspect_model(loaded, folder / "model")
     shards = [folder / "traces" / str(shard) for shard in range(2)]
     for shard, out in enumerate(shards):

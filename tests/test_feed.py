@@ -24,6 +24,7 @@ def sample_rows(n, image=None, style="completion"):
             "style": style,
             "image": image and image.format(index),
             "source": "drawn",
+            "rejected": "",
         }
         for index in range(n)
     ]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from lensbench.errors import DataError, reason_of
@@ -74,8 +73,11 @@ def prepare_sample(
         row: of the manifest.
         new_tokens: that are to be generated.
     """
+    if row["rejected"]:
+        reason = f"{row['source']} can't be read: {row['rejected']}."
+        return Prepared(row, None, reason)
     try:
-        pictures = [_picture(folder, row)] if row["image"] is not None else []
+        pictures = [open_picture(folder / row["image"])] if row["image"] is not None else []
         encoded = prompter.encode([row], pictures)
         prompter.check_length(encoded, new_tokens)
     except DataError as error:
@@ -86,15 +88,6 @@ def prepare_sample(
             raise
         return Prepared(row, None, reason_of(error))
     return Prepared(row, encoded)
-
-
-def _picture(folder: Path, row: dict[str, Any]) -> Image.Image:
-    """Open a sample's picture; one that its dataset could not read is refused with its reason."""
-    path = folder / str(row["image"])
-    source = str(row["source"])
-    if not path.exists() and source.endswith(")"):
-        raise DataError(f"The picture can't be read: {source}.")
-    return open_picture(path)
 
 
 class _Samples(Dataset[Prepared]):

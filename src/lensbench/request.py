@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from lensbench.errors import DataError, LensbenchError
 from lensbench.models.prompt import open_picture
+from lensbench.pixels import UnreadableError, as_rgb
 
 LENSES = ("normed", "raw")
 STYLES = ("chat", "plain")
@@ -58,7 +59,9 @@ def read_picture(image: Picture) -> Image.Image:
             return open_picture(path)
     if isinstance(image, Image.Image):
         try:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return as_rgb(ImageOps.exif_transpose(image))
+        except UnreadableError as error:
+            raise DataError(f"The picture given can't be read: it has {error}.") from error
         # Pillow reads files late, and its readers raise anything for damaged ones.
         except Exception as error:
             raise DataError("The picture given can't be read: it is damaged.") from error

@@ -15,6 +15,9 @@ from lensbench.datasets.manifest import read_manifest
 from lensbench.files import sha256_of
 from lensbench.lexicon import load_lexicon
 
+# What comes from elsewhere has tests of its own.
+DRAWN = ("scenes", "fills", "flowers", "facts")
+
 
 def hashes(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -27,7 +30,7 @@ def pixels(folder: Path, image: str) -> np.ndarray:
         return np.asarray(picture).astype(int)
 
 
-@pytest.mark.parametrize("name", list(DATASETS))
+@pytest.mark.parametrize("name", DRAWN)
 def test_two_runs_are_equal_to_the_byte_and_another_seed_is_not(tmp_path: Path, name: str) -> None:
     _, make = DATASETS[name]
     for run, seed in (("a", 7), ("b", 7), ("c", 8)):
@@ -38,7 +41,7 @@ def test_two_runs_are_equal_to_the_byte_and_another_seed_is_not(tmp_path: Path, 
     assert hashes(tmp_path / "a") == hashes(tmp_path / "c")
 
 
-@pytest.mark.parametrize("name", list(DATASETS))
+@pytest.mark.parametrize("name", DRAWN)
 def test_the_manifest_fits_its_kind_its_pictures_and_the_lexicon(tmp_path: Path, name: str) -> None:
     kind, make = DATASETS[name]
     make(tmp_path / name, n=30, seed=1)

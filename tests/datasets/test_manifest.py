@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 
 from lensbench.datasets import DATASETS
-from lensbench.datasets.manifest import COLUMNS, building, read_manifest, write_manifest
+from lensbench.datasets.manifest import (
+    COLUMNS,
+    building,
+    check_rejected,
+    read_manifest,
+    write_manifest,
+)
 from lensbench.errors import DataError
 
 ROW = {
@@ -21,6 +27,7 @@ ROW = {
     "family": "count",
     "objects": '[{"shape":"star","color":"red","box":[1,2,3,4]}]',
     "source": "drawn",
+    "rejected": "",
 }
 
 
@@ -50,6 +57,7 @@ def test_what_is_written_is_read_sorted(tmp_path: Path) -> None:
         ({"family": ""}, "family is blank"),
         ({"gold": "three"}, "gold is 'three', not a concept"),
         ({"gold": 3}, "gold is 3, not a text"),
+        ({"rejected": None}, "rejected is None, not a text"),
         ({"sample_id": "../a"}, "its id may have only"),
         ({"sample_id": "a b"}, "its id may have only"),
         ({"image": None}, "an image sample names no picture"),
@@ -128,3 +136,21 @@ def test_no_dataset_is_empty(tmp_path: Path, name: str, n: Any) -> None:
     with pytest.raises(DataError, match=rf"{name} would be empty \(n is {n!r}\)"):
         DATASETS[name][1](tmp_path / name, n=n, seed=0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_too_many_rejected_samples_are_refused() -> None:
+    def samples(bad: int, good: int) -> pd.DataFrame:
+        reasons = [f"torn {place}" for place in range(bad)] + [""] * good
+        names = [f"{place}.png" for place in range(bad + good)]
+        return pd.DataFrame({"source": names, "rejected": reasons})
+
+    check_rejected(samples(0, 1), 0.0, "own")
+    check_rejected(samples(29, 71), 0.29, "own")  # In binary, 0.29 × 100 is less than 29.
+    with pytest.raises(DataError) as caught:
+        check_rejected(samples(30, 70), 0.29, "own")
+    assert str(caught.value) == (
+        "30 of the 100 samples of own (30%) can't be read (the first, 0.png: torn 0), more than "
+        "max_rejected, 0.29, allows: replace them or allow more."
+    )
+    with pytest.raises(DataError, match="None of the 2 samples of own can be read"):
+        check_rejected(samples(2, 0), 1.0, "own")

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from metric_runs import Made
 from test_metric_run import at, edited, metric
-from tests.planted import token_id, written_model
+from tests.planted import token_id, written_manifest, written_model
 
-from lensbench.datasets.manifest import write_manifest
 from lensbench.errors import TraceError
 from lensbench.extract import ExtractOptions, extract_shard
 from lensbench.inspection import inspect_model
@@ -185,17 +184,7 @@ def test_a_lens_with_a_hole_is_refused(scenes: Made, tmp_path: Path, which: str)
 def measured(loaded: LoadedModel, folder: Path, others: tuple[str, ...]) -> dict[str, pd.DataFrame]:
     """Return the metrics of three prompts, in two shards, read through some other lenses."""
     prompts = ("How many stars are there ?", "Why ?", "How many sky ?")
-    rows = [
-        {
-            "sample_id": f"s-{index}", "kind": "text", "image": None, "prompt": prompt,
-            "style": "completion", "gold": "number:3", "language": "en", "family": "count",
-            "objects": "[]", "source": "test",
-        }
-        for index, prompt in enumerate(prompts)
-    ]  # fmt: skip
-    data = folder / "data"
-    data.mkdir()
-    write_manifest(data, pd.DataFrame(rows))
+    data = written_manifest(folder / "data", prompts)
     inspect_model(loaded, folder / "model")
     options = ExtractOptions(
         batch_size=2, max_new_tokens=2, top_k=5, floor_directions=4, lenses=others

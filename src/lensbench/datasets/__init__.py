@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lensbench.datasets import facts, fills, flowers, scenes
+from lensbench.datasets import (
+    facts,
+    fills,
+    flowers,
+    own,
+    oxford_flowers,
+    scenes,
+    tallyqa,
+    tf_flowers,
+)
 
 # name → (kind of its samples, what makes it: make(out, *, n, seed, **options))
 DATASETS: dict[str, tuple[str, Callable[..., None]]] = {
@@ -12,4 +21,8 @@ DATASETS: dict[str, tuple[str, Callable[..., None]]] = {
     "fills": ("image", fills.make),
     "flowers": ("image", flowers.make),
     "facts": ("text", facts.make),
+    "tallyqa": ("image", tallyqa.make),
+    "oxford_flowers": ("image", oxford_flowers.make),
+    "tf_flowers": ("image", tf_flowers.make),
+    "own": ("image", own.make),
 }

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from lensbench.datasets.choice import take_turns
 from lensbench.datasets.manifest import building, write_manifest
 from lensbench.errors import DataError
 from lensbench.lexicon import LANGUAGES, Lexicon, load_lexicon, read_yaml
@@ -96,16 +96,7 @@ def choose(facts: list[Fact], n: int, seed: int) -> list[int]:
         n: how many to choose, at most all.
         seed: decides which ones; equal seeds choose equally, and a larger n only adds.
     """
-    order = np.random.default_rng(seed).permutation(len(facts))
-    turns: dict[str, int] = {}
-    queue = []
-    for place in order:
-        family = facts[place].family
-        turns[family] = turns.get(family, -1) + 1
-        queue.append((turns[family], int(place)))
-    # Python's sort is stable: within a turn the families stay in their random order.
-    queue.sort(key=lambda entry: entry[0])
-    return sorted(place for _, place in queue[:n])
+    return take_turns([fact.family for fact in facts], n, seed)
 
 
 def make(out: str | Path, *, n: int, seed: int, path: str | Path | None = None) -> None:
@@ -138,6 +129,7 @@ def make(out: str | Path, *, n: int, seed: int, path: str | Path | None = None) 
                 "family": facts[place].family,
                 "objects": "[]",
                 "source": "lensbench facts" if path is None else Path(path).name,
+                "rejected": "",
             }
             for place in choose(facts, n, seed)
         ]

@@ -71,6 +71,7 @@ def make(out: str | Path, *, n: int, seed: int) -> None:
                     "family": "color",
                     "objects": "[]",
                     "source": f"drawn, seed {seed}",
+                    "rejected": "",
                 }
             )
         write_manifest(folder, pd.DataFrame(rows))

@@ -10,16 +10,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
-from tqdm import tqdm
 
 from lensbench.datasets.drawing import COLORS, OVERSAMPLING, SIZE
-from lensbench.datasets.folder import convert, find_pictures, read_labels
-from lensbench.datasets.manifest import building, write_manifest
-from lensbench.errors import DataError
+from lensbench.datasets.folder import IMAGES, convert_all, find_pictures, image_of, read_labels
+from lensbench.datasets.manifest import building, check_rejected, write_manifest
 from lensbench.lexicon import load_lexicon
 
 # Word for word what the published notebook asked of LLaVA-OneVision.
 PROMPT = "What is the color of the flower? Answer single word."
+# What every question for a flower's color has in the manifest.
+ASKED = {
+    "kind": "image",
+    "prompt": PROMPT,
+    "style": "chat",
+    "language": "en",
+    "family": "color",
+}
 # Green petals would be lost in the leaves.
 PETAL_COLORS: tuple[str, ...] = tuple(name for name in COLORS if name != "green")
 CENTERS: tuple[str, ...] = ("yellow", "orange", "black", "white")
@@ -47,6 +53,7 @@ def make(
     seed: int,
     folder: str | Path | None = None,
     prompt: str = PROMPT,
+    max_rejected: float = 0.1,
 ) -> None:
     """Draw n flowers, or take n photographs from a folder, and write the manifest.
 
@@ -56,32 +63,29 @@ def make(
         seed: all chance comes from it; the same seed and photographs give the same bytes.
         folder: photographs, flat or in subfolders, with an optional labels.csv (file,color). A
             photograph without a label has the gold "". One that can't be read keeps its row, with
-            the reason in `source` and no file at `image`.
+            the reason in `rejected` and no file at `image`.
         prompt: the question.
+        max_rejected: share of a folder's chosen photographs that need not be readable.
 
     Raises:
-        DataError: if n is not positive, or the folder is missing, empty or has nothing readable.
+        DataError: if n is not positive, or the folder is missing or empty or has too little that is
+            readable.
     """
     with building(out, "flowers", n) as place:
-        (place / "images").mkdir()
+        (place / IMAGES).mkdir()
         if folder is None:
             rows = [_drawn(place, index, seed) for index in range(n)]
         else:
             rows = _photographs(place, Path(folder), n, seed)
-        common = {
-            "kind": "image",
-            "prompt": prompt,
-            "style": "chat",
-            "language": "en",
-            "family": "color",
-        }
-        write_manifest(place, pd.DataFrame([{**common, **row} for row in rows]))
+        frame = pd.DataFrame([{**ASKED, "prompt": prompt, **row} for row in rows])
+        check_rejected(frame, max_rejected, "flowers")
+        write_manifest(place, frame)
 
 
 def _drawn(place: Path, index: int, seed: int) -> dict[str, str]:
     color = PETAL_COLORS[index % len(PETAL_COLORS)]
     picture, flower = draw_flower(np.random.default_rng([seed, index]), color)
-    image = f"images/flower-{index:05d}.png"
+    image = f"{IMAGES}/flower-{index:05d}.png"
     picture.save(place / image)
     return {
         "sample_id": f"flowers-{index:05d}",
@@ -91,34 +95,26 @@ def _drawn(place: Path, index: int, seed: int) -> dict[str, str]:
             [{"shape": "flower", "color": color, "box": flower.box}], separators=(",", ":")
         ),
         "source": f"drawn, seed {seed}",
+        "rejected": "",
     }
 
 
 def _photographs(place: Path, folder: Path, n: int, seed: int) -> list[dict[str, str]]:
     pictures = find_pictures(folder)
     labels = read_labels(folder, pictures, load_lexicon())
-    chosen = sorted(np.random.default_rng(seed).permutation(len(pictures))[:n])
-    rows, readable = [], 0
-    for index in tqdm(chosen, desc="photographs", unit="picture", disable=None):
-        picture = pictures[index]
-        image = f"images/{picture.slug}.png"
-        reason = convert(picture, folder, place / image)
-        readable += not reason
-        rows.append(
-            {
-                "sample_id": f"flowers-{picture.slug}",
-                "image": image,
-                "gold": labels.get(picture.name, ""),
-                "objects": "[]",
-                "source": f"{picture.name} ({reason})" if reason else picture.name,
-            }
-        )
-    if not readable:
-        raise DataError(
-            f"None of the {len(rows)} pictures chosen in {folder} can be read "
-            f"(the first: {rows[0]['source']}): replace them."
-        )
-    return rows
+    order = np.random.default_rng(seed).permutation(len(pictures))
+    chosen = [pictures[index] for index in sorted(order[:n])]
+    return [
+        {
+            "sample_id": f"flowers-{picture.slug}",
+            "image": image_of(picture),
+            "gold": labels.get(picture.name, ""),
+            "objects": "[]",
+            "source": picture.name,
+            "rejected": made.reason,
+        }
+        for picture, made in zip(chosen, convert_all(chosen, folder, place), strict=True)
+    ]
 
 
 def draw_flower(rng: np.random.Generator, color: str) -> tuple[Image.Image, Flower]:

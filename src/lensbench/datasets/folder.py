@@ -9,13 +9,16 @@ import re
 import stat
 import unicodedata
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
 
 from lensbench.errors import DataError
 from lensbench.lexicon import Lexicon
+from lensbench.pixels import UnreadableError, as_rgb
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -24,6 +27,8 @@ SUFFIXES = frozenset(
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 LONGEST_SIDE = 448
 MOST_PIXELS = 100_000_000
+_TOO_LARGE = f"larger than {MOST_PIXELS // 1_000_000} million pixels"
+IMAGES = "images"
 LABELS = "labels.csv"
 
 
@@ -81,52 +86,108 @@ def _printable(relative: str) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
-def convert(picture: Picture, root: str | Path, target: Path) -> str:
-    """Write a picture as RGB PNG, its longest side at most 448 pixels.
+@dataclass(frozen=True)
+class Converted:
+    """What became of a picture.
 
     Args:
-        picture: what `find_pictures` gave for `root`.
-        root: the folder that a link must not lead out of.
-        target: the PNG to write.
+        reason: why it can't be read, or "".
+        original: width and height in pixels, turned as its camera says; (0, 0) if unread.
+        size: width and height in pixels of what was written; (0, 0) if unread.
+    """
 
-    Returns:
-        "" if it was written, else why not; then `target` is not there.
+    reason: str
+    original: tuple[int, int] = (0, 0)
+    size: tuple[int, int] = (0, 0)
+
+
+def convert(
+    picture: Picture, root: str | Path, target: Path, size: tuple[int, int] | None = None
+) -> Converted:
+    """Write a picture as RGB PNG: the first frame, upright, 8 bits, what is transparent as white.
+
+    Args:
+        picture: where it is, `root` or a folder inside it.
+        root: the folder that a link must not lead out of.
+        target: the PNG to write; not there afterwards if the picture can't be read.
+        size: width and height in pixels to resize it to, bilinearly; None to shrink it until its
+            longest side is at most 448 pixels.
     """
     try:
         if not picture.path.resolve(strict=True).is_relative_to(Path(root).resolve()):
-            return "a link out of the folder"
+            return Converted("a link out of the folder")
         if not stat.S_ISREG(picture.path.stat().st_mode):
-            return "not a regular file"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(picture.path, formats=FORMATS) as opened:
-                if opened.width * opened.height > MOST_PIXELS:
-                    return f"larger than {MOST_PIXELS // 1_000_000} million pixels"
-                # JPEGs are shrunk while they are decoded; others afterwards.
-                opened.draft("RGB", (2 * LONGEST_SIDE, 2 * LONGEST_SIDE))
-                flat = _flattened(ImageOps.exif_transpose(opened))
+            return Converted("not a regular file")
+        flat, original = _read(picture.path, draft=size is None)
+    except UnreadableError as error:
+        return Converted(str(error))
     except UnidentifiedImageError:
-        return "not a picture"
+        return Converted("not a picture")
     except Image.DecompressionBombError:
-        return f"larger than {MOST_PIXELS // 1_000_000} million pixels"
+        return Converted(_TOO_LARGE)
     except OSError as error:
-        return f"unreadable ({error.strerror or 'truncated or damaged'})"
+        return Converted(f"unreadable ({error.strerror or 'truncated or damaged'})")
     except Exception:  # Hostile bytes make Pillow's decoders raise anything: struct.error, …
-        return "unreadable (damaged)"
-    flat.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+        return Converted("unreadable (damaged)")
+    if size is None:
+        flat.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    else:
+        flat = flat.resize(size, Image.Resampling.BILINEAR)
     flat.save(target, format="PNG")
-    return ""
+    return Converted("", original, flat.size)
 
 
-def _flattened(image: Image.Image) -> Image.Image:
-    """Return a picture as RGB without metadata, what is transparent in it as white."""
-    if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        ground = Image.new("RGBA", layers.size, "white")
-        image = Image.alpha_composite(ground, layers)
-    plain = image.convert("RGB")
-    plain.info = {}
-    return plain
+def convert_all(
+    pictures: Sequence[Picture],
+    root: str | Path | None,
+    place: Path,
+    size: tuple[int, int] | None = None,
+) -> list[Converted]:
+    """Convert pictures into the folder `images` of a dataset, each to `image_of` it.
+
+    Args:
+        pictures: each with another slug.
+        root: as `convert` takes it; None for each picture's own folder.
+        place: the dataset's folder, where `images` is made.
+        size: as `convert` takes it.
+    """
+    (place / IMAGES).mkdir(exist_ok=True)
+    bar = tqdm(pictures, desc="pictures", unit="picture", disable=None)
+    return [
+        convert(each, each.path.parent if root is None else root, place / image_of(each), size)
+        for each in bar
+    ]
+
+
+def image_of(picture: Picture) -> str:
+    """Return where in a dataset's folder a picture goes."""
+    return f"{IMAGES}/{picture.slug}.png"
+
+
+def _read(path: Path, draft: bool) -> tuple[Image.Image, tuple[int, int]]:
+    """Return a picture as upright RGB, and the width and height that it has upright.
+
+    Args:
+        path: a regular file.
+        draft: whether a JPEG may be shrunk while it is decoded, which saves most of the time.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # By content, whatever the file is called.
+        with Image.open(path, formats=FORMATS) as opened:
+            width, height = opened.size
+            if width * height > MOST_PIXELS:
+                raise UnreadableError(_TOO_LARGE)
+            if draft:
+                opened.draft("RGB", (2 * LONGEST_SIDE, 2 * LONGEST_SIDE))
+            opened.load()
+            stored = opened.size
+            try:
+                upright = ImageOps.exif_transpose(opened)
+            except Exception:  # The camera's notes are damaged, the pixels are whole.
+                upright = opened.copy()
+    flat = as_rgb(upright)
+    return flat, (width, height) if flat.size == stored else (height, width)
 
 
 def read_labels(

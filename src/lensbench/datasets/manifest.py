@@ -31,6 +31,7 @@ COLUMNS: tuple[str, ...] = (
     "family",
     "objects",
     "source",
+    "rejected",
 )
 _SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=name == "image") for name in COLUMNS])
 _SAMPLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -64,7 +65,8 @@ def write_manifest(folder: str | Path, frame: pd.DataFrame) -> None:
     Args:
         folder: where `manifest.parquet` goes; the paths in `image` are relative to it.
         frame: one row a sample, with the columns of `COLUMNS`; text all, only `image` may be null.
-            `gold` is a concept id, or "" where the answer is not known.
+            `gold` is a concept id, or "" where the answer is not known; `rejected` is the reason
+            why the sample can't be read, or "".
 
     Raises:
         DataError: if a column is missing or unknown, or a value is not allowed.
@@ -75,6 +77,34 @@ def write_manifest(folder: str | Path, frame: pd.DataFrame) -> None:
     with atomic_path(path) as temporary:
         # No pandas metadata: the bytes depend on the rows alone.
         pq.write_table(pa.table(columns, schema=_SCHEMA), temporary, compression="zstd")
+
+
+def check_rejected(frame: pd.DataFrame, share: float, name: str) -> None:
+    """Refuse a dataset of which too many samples can't be read.
+
+    Args:
+        frame: one row a sample, with the columns `source` and `rejected`.
+        share: what part of the samples may be rejected, 0 to 1.
+        name: the dataset's name, for the error's sentence.
+
+    Raises:
+        DataError: if more than that share is rejected, or every sample is.
+    """
+    bad = frame[frame["rejected"] != ""]
+    if bad.empty:
+        return
+    first = f"{bad['source'].iloc[0]}: {bad['rejected'].iloc[0]}"
+    if len(bad) == len(frame):
+        raise DataError(
+            f"None of the {len(frame)} samples of {name} can be read (the first, {first}): "
+            "replace them."
+        )
+    if len(bad) / len(frame) > share:
+        raise DataError(
+            f"{len(bad)} of the {len(frame)} samples of {name} ({len(bad) / len(frame):.0%}) can't "
+            f"be read (the first, {first}), more than max_rejected, {share:g}, allows: replace "
+            "them or allow more."
+        )
 
 
 def read_manifest(folder: str | Path) -> pd.DataFrame:

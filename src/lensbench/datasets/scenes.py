@@ -132,8 +132,12 @@ def draw_sample(rng: np.random.Generator, index: int) -> tuple[Scene, str, str, 
         int(rng.integers(4))
     ]
     scene = count_scene(rng, answer, *asked)
-    family = "count" if answer <= MOST_COUNTED else "large count"
-    return scene, count_question(*asked), f"number:{answer}", language, family
+    return scene, count_question(*asked), f"number:{answer}", language, count_family(answer)
+
+
+def count_family(answer: int) -> str:
+    """Return the family of a counting question with this answer: "count" or "large count"."""
+    return "count" if answer <= MOST_COUNTED else "large count"
 
 
 def make(out: str | Path, *, n: int, seed: int) -> None:
@@ -172,6 +176,7 @@ def make(out: str | Path, *, n: int, seed: int) -> None:
                     "family": family,
                     "objects": scene.objects(),
                     "source": f"drawn, seed {seed}",
+                    "rejected": "",
                 }
             )
             if family != "color":

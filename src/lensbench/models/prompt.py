@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lensbench.errors import DataError
 from lensbench.models.pictures import probe_pictures, probe_rows
+from lensbench.pixels import UnreadableError, as_rgb
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,14 @@ def open_picture(path: str | Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
-                return ImageOps.exif_transpose(picture).convert("RGB")
+                return as_rgb(ImageOps.exif_transpose(picture))
     except FileNotFoundError as error:
         raise DataError(f"The picture {name} is missing.") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         limit = Image.MAX_IMAGE_PIXELS
         raise DataError(f"The picture {name} has more than {limit} pixels.") from error
+    except UnreadableError as error:
+        raise DataError(f"The picture {name} can't be read: it has {error}.") from error
     # Pillow's readers raise SyntaxError, ValueError and struct.error for damaged files.
     except Exception as error:
         raise DataError(

@@ -1,0 +1,271 @@
+"""Your own pictures: a folder, with a file of questions or one question for all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lensbench.datasets.choice import take_turns
+from lensbench.datasets.folder import Converted, Picture, convert_all, find_pictures, image_of
+from lensbench.datasets.manifest import building, check_rejected, write_manifest
+from lensbench.datasets.scenes import count_family
+from lensbench.errors import DataError
+from lensbench.lexicon import Lexicon, load_lexicon
+
+COLUMNS: tuple[str, ...] = ("file", "question", "answer", "boxes")
+#: Another name for `file`, as other data sets have it.
+OTHER_NAME = "image"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One sample: its id, its picture, what is asked, what is known, and where that stands.
+
+    Args:
+        sample_id: of the manifest.
+        picture: the picture.
+        words: what is asked.
+        answer: the right answer in any spelling, or "".
+        boxes: (label, [x0, y0, x1, y1] in pixels of the upright picture) of its objects.
+        where: file and line of the question, for sentences.
+    """
+
+    sample_id: str
+    picture: Picture
+    words: str
+    answer: str = ""
+    boxes: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    where: str = ""
+
+
+def make(
+    out: str | Path,
+    *,
+    n: int,
+    seed: int,
+    folder: str | Path | None = None,
+    questions: str | Path | None = None,
+    question: str | None = None,
+    max_rejected: float = 0.1,
+) -> None:
+    """Write the manifest of at most n samples of somebody's pictures.
+
+    Args:
+        out: the folder to make; whole or not there.
+        n: how many samples at most; a larger n only adds.
+        seed: chooses among them.
+        folder: the pictures, flat or in subfolders.
+        questions: a CSV (first line: the columns) or JSONL file with `file` (or `image`) and
+            `question`, and where they are known `answer` (any spelling that the lexicon has gives a
+            gold) and `boxes`, a JSON list of [x0, y0, x1, y1] or {"label": …, "box": […]} in pixels
+            of the upright picture.
+        question: one question for every picture, instead of `questions`.
+        max_rejected: share of the samples whose picture need not be readable.
+
+    Raises:
+        DataError: if there is no folder, not one of `questions` and `question`, a line that can't
+            be used, or too few pictures can be read.
+    """
+    if not folder:
+        raise DataError("The dataset own has no folder: name the folder of your pictures.")
+    if bool(questions) == bool(question and question.strip()):
+        raise DataError(
+            "The dataset own needs either questions, a CSV or JSONL file, or one question for all "
+            "pictures: give one of the two."
+        )
+    with building(out, "own", n) as place:
+        pictures = find_pictures(folder)
+        if questions:
+            samples = read_questions(questions, pictures)
+        else:
+            samples = [Asked(f"own-{p.slug}", p, str(question)) for p in pictures]
+        chosen = [samples[index] for index in take_turns([0] * len(samples), n, seed)]
+        used = list({sample.picture.slug: sample.picture for sample in chosen}.values())
+        made = dict(zip([p.slug for p in used], convert_all(used, folder, place), strict=True))
+        lexicon = load_lexicon()
+        frame = pd.DataFrame([_row(s, made[s.picture.slug], lexicon) for s in chosen])
+        check_rejected(frame, max_rejected, "own")
+        write_manifest(place, frame)
+
+
+def read_questions(path: str | Path, pictures: Sequence[Picture]) -> list[Asked]:
+    """Read and check a file of questions about pictures.
+
+    Args:
+        path: CSV, or JSONL if its name ends so.
+        pictures: what may be asked about.
+
+    Raises:
+        DataError: naming the first line that can't be used, and why.
+    """
+    source = Path(path)
+    try:
+        text = source.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{source} can't be read as UTF-8: check its name and encoding.") from error
+    named = {picture.name: picture for picture in pictures}
+    jsonl = source.suffix.lower() in (".jsonl", ".ndjson")
+    samples = []
+    for line, cells in _json_lines(text, source) if jsonl else _csv_lines(text, source):
+        where = f"{source}, line {line}"
+        _check_columns(cells, where)
+        file = _text(cells, "file", where).removeprefix("./") or _text(
+            cells, OTHER_NAME, where
+        ).removeprefix("./")
+        words = _text(cells, "question", where)
+        if not words:
+            raise DataError(f"{where}: it asks nothing: write its question.")
+        if file not in named:
+            raise DataError(f"{where}: there is no picture {file!r} in the folder.")
+        samples.append(
+            Asked(
+                # The line's number, so that a sample is found again in the file.
+                f"own-{line:05d}",
+                named[file],
+                words,
+                _text(cells, "answer", where),
+                _boxes(cells.get("boxes"), where),
+                where,
+            )
+        )
+    if not samples:
+        raise DataError(f"{source} has no question: add a line.")
+    return samples
+
+
+def _csv_lines(text: str, source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield number and cells of each line of a CSV file after the first."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        names = reader.fieldnames or []
+        if len(set(names)) < len(names):
+            raise DataError(f"{source} has a column twice: keep one.")
+        for line in reader:
+            if None in line:
+                raise DataError(
+                    f"{source}, line {reader.line_num}: it has more cells than the first line has "
+                    "columns: put quotes around texts with a comma."
+                )
+            yield reader.line_num, dict(line)
+    except csv.Error as error:
+        raise DataError(f"{source}, line {reader.line_num}: it is no CSV ({error}).") from error
+
+
+def _json_lines(text: str, source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield number and content of each line of a JSONL file that isn't blank."""
+    # Not splitlines: JSON texts may hold other characters that it takes for line ends.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            cells = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{source}, line {number}: it is not JSON.") from error
+        if not isinstance(cells, dict):
+            raise DataError(f"{source}, line {number}: it is no object such as {{…}}.")
+        yield number, cells
+
+
+def _check_columns(cells: dict[str, Any], where: str) -> None:
+    """Refuse a line that lacks what it needs or has what nobody reads."""
+    unknown = [name for name in cells if name not in (*COLUMNS, OTHER_NAME)]
+    if unknown:
+        raise DataError(
+            f"{where}: nobody reads {unknown[0]!r}: the columns are {', '.join(COLUMNS)}."
+        )
+    if ("file" in cells) == (OTHER_NAME in cells):
+        raise DataError(f"{where}: name its picture once, as file (or {OTHER_NAME}).")
+    if "question" not in cells:
+        raise DataError(f"{where}: it has no question: write one.")
+
+
+def _text(cells: dict[str, Any], name: str, where: str) -> str:
+    """Return a cell as text without outer space, "" if it isn't there; numbers as their digits."""
+    value = cells.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise DataError(f"{where}: its {name} is {value!r}, not a text or a whole number.")
+    return str(value).strip()
+
+
+def _boxes(value: Any, where: str) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    """Return label and edges of each box of a line, from JSON or the text of a cell."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip() else None
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{where}: its boxes are not JSON: write [[x0, y0, x1, y1]]."
+            ) from error
+    found = []
+    for thing in [] if value is None else value if isinstance(value, list) else [value]:
+        label, box = ("", thing)
+        if isinstance(thing, dict) and set(thing) == {"label", "box"}:
+            label, box = thing["label"], thing["box"]
+        good = isinstance(label, str) and isinstance(box, list) and len(box) == 4
+        if not good or any(type(e) not in (int, float) or not math.isfinite(e) for e in box):
+            raise DataError(
+                f"{where}: it has the box {thing!r}: write [x0, y0, x1, y1] in pixels, or "
+                '{"label": …, "box": […]}.'
+            )
+        if not (0 <= box[0] < box[2] and 0 <= box[1] < box[3]):
+            raise DataError(f"{where}: its box {box!r} is empty: x0 < x1 and y0 < y1, from 0.")
+        found.append((label, tuple(float(edge) for edge in box)))
+    return tuple(found)
+
+
+def _row(sample: Asked, made: Converted, lexicon: Lexicon) -> dict[str, str]:
+    """Return the manifest's row of a sample."""
+    gold, language = lexicon.find(sample.answer) or ("", "en")
+    family, _, name = gold.partition(":")
+    if family == "number":
+        family = count_family(int(name))
+    line = sample.where.rpartition(", ")[2]
+    return {
+        "sample_id": sample.sample_id,
+        "kind": "image",
+        "image": image_of(sample.picture),
+        "prompt": sample.words,
+        "style": "chat",
+        "gold": gold,
+        "language": language,
+        "family": family or "own",
+        "objects": "[]" if made.reason else _objects(sample, made),
+        "source": f"{sample.picture.name}, {line}" if line else sample.picture.name,
+        "rejected": made.reason,
+    }
+
+
+def _objects(sample: Asked, made: Converted) -> str:
+    """Return a sample's boxes as the manifest has them, in pixels of the picture as it was written.
+
+    Raises:
+        DataError: if a box reaches out of the picture.
+    """
+    (width, height), size = made.original, made.size
+    things = []
+    for label, (x0, y0, x1, y1) in sample.boxes:
+        if x1 > width or y1 > height:
+            raise DataError(
+                f"{sample.where}: its box {[x0, y0, x1, y1]} reaches out of {sample.picture.name}, "
+                f"{width} × {height} pixels: correct it."
+            )
+        # Rounded outwards: a box keeps all of its object, and never becomes empty.
+        across, down = size[0] / width, size[1] / height
+        box = [
+            math.floor(x0 * across),
+            math.floor(y0 * down),
+            min(size[0], math.ceil(x1 * across)),
+            min(size[1], math.ceil(y1 * down)),
+        ]
+        things.append({"shape": label or "thing", "color": "", "box": box})
+    return json.dumps(things, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,198 @@
+"""Somebody's own pictures: questions from CSV and JSONL, boxes that move with the picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lensbench.datasets.manifest import read_manifest
+from lensbench.datasets.own import make
+from lensbench.errors import DataError
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "cats").mkdir(parents=True)
+    Image.new("RGB", (30, 20), (200, 0, 0)).save(folder / "cats" / "a.png")
+    Image.new("RGB", (30, 20), (0, 200, 0)).save(folder / "b.png")
+    Image.new("RGB", (30, 20), (0, 0, 200)).save(folder / "c.png")
+    return folder
+
+
+def asked(tmp_path: Path, photos: Path, text: str, name: str = "questions.csv") -> Path:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    make(tmp_path / "own", n=100, seed=0, folder=photos, questions=tmp_path / name)
+    return tmp_path / "own"
+
+
+def test_one_question_for_all(tmp_path: Path, photos: Path) -> None:
+    make(tmp_path / "own", n=100, seed=0, folder=photos, question="What color is it?")
+    manifest = read_manifest(tmp_path / "own")
+    assert manifest["sample_id"].tolist() == ["own-b", "own-c", "own-cats-a"]
+    assert set(manifest["prompt"]) == {"What color is it?"}
+    assert set(manifest["gold"]) == {""}
+    assert manifest["source"].tolist() == ["b.png", "c.png", "cats/a.png"]
+    with Image.open(tmp_path / "own" / manifest.loc[2, "image"]) as picture:
+        assert picture.getpixel((3, 3)) == (200, 0, 0)
+
+
+def test_questions_of_a_csv(tmp_path: Path, photos: Path) -> None:
+    text = (
+        "file,question,answer\n"
+        'cats/a.png,"How many cats, large and small, are there?",Three\n'
+        "./b.png,这是什么颜色？,绿色\n"
+        "b.png,How many?,12\n"
+        "c.png,What is it?,a sea\n"
+        "c.png,And now?,\n"
+    )
+    manifest = read_manifest(asked(tmp_path, photos, text))
+    assert manifest["sample_id"].tolist() == [f"own-{line:05d}" for line in range(2, 7)]
+    assert manifest["prompt"].tolist() == [
+        "How many cats, large and small, are there?", "这是什么颜色？", "How many?", "What is it?",
+        "And now?",
+    ]  # fmt: skip
+    assert manifest["gold"].tolist() == ["number:3", "color:green", "number:12", "", ""]
+    assert manifest["language"].tolist() == ["en", "zh", "digit", "en", "en"]
+    assert manifest["family"].tolist() == ["count", "color", "large count", "own", "own"]
+    assert manifest["image"].tolist() == [
+        "images/cats-a.png", "images/b.png", "images/b.png", "images/c.png", "images/c.png"
+    ]  # fmt: skip
+    assert manifest.loc[1, "source"] == "b.png, line 3"
+
+
+def test_questions_of_a_jsonl(tmp_path: Path, photos: Path) -> None:
+    lines = [
+        {"image": "b.png", "question": "How many?\u2028Say it.", "answer": 2},
+        {"file": "c.png", "question": "Why?", "boxes": [[1, 2, 3, 4]], "answer": None},
+        {"file": "c.png", "question": "Why?", "boxes": [{"label": "海", "box": [0, 0, 30, 20]}]},
+    ]
+    text = "\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n"
+    manifest = read_manifest(asked(tmp_path, photos, text, "q.jsonl"))
+    assert manifest["sample_id"].tolist() == ["own-00001", "own-00003", "own-00005"]
+    assert manifest["gold"].tolist() == ["number:2", "", ""]
+    boxes = [json.loads(text) for text in manifest["objects"]]
+    assert boxes == [
+        [],
+        [{"shape": "thing", "color": "", "box": [1, 2, 3, 4]}],
+        [{"shape": "海", "color": "", "box": [0, 0, 30, 20]}],
+    ]
+
+
+def test_boxes_move_with_a_picture_that_is_turned_and_shrunk(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Lies on its side: 1792 × 896 stored, 896 × 1792 upright.
+    Image.new("RGB", (1792, 896), "white").save(photos / "turned.jpg", exif=exif)
+    text = 'file,question,boxes\nturned.jpg,Where?,"[[400, 800, 500, 1001]]"\n'
+    out = asked(tmp_path, photos, text)
+    row = read_manifest(out).loc[0]
+    with Image.open(out / row["image"]) as picture:
+        assert picture.size == (224, 448)  # A quarter.
+    (thing,) = json.loads(row["objects"])
+    assert thing["box"] == [100, 200, 125, 251]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no question: add a line"),
+        ("file,question\n", "has no question: add a line"),
+        ("picture,question\nb.png,Why?\n", "line 2: nobody reads 'picture': the columns are file"),
+        ("file,question,awnser\nb.png,Why?,1\n", "line 2: nobody reads 'awnser'"),
+        ("question\nWhy?\n", "line 2: name its picture once"),
+        ("file,image,question\nb.png,b.png,Why?\n", "line 2: name its picture once"),
+        ("file\nb.png\n", "line 2: it has no question"),
+        ("file,question\nb.png,Why?\nb.png, \n", "line 3: it asks nothing"),
+        ("file,question\nb.png\n", "line 2: it asks nothing"),
+        ("file,question\nz.png,Why?\n", r"line 2: there is no picture 'z.png'"),
+        ("file,question\n../b.png,Why?\n", r"line 2: there is no picture '../b.png'"),
+        ("file,question\nb.png,Why, then?\n", "line 2: it has more cells"),
+        ('file,question\nb.png,"Why?\n', "it is no CSV"),
+        ("file,question,file\nb.png,Why?,c.png\n", "has a column twice"),
+        ("file,question,boxes\nb.png,Why?,[[1\n", "line 2: its boxes are not JSON"),
+        ('file,question,boxes\nb.png,Why?,"[1,2,3,4]"\n', "line 2: it has the box 1: write"),
+        ('file,question,boxes\nb.png,Why?,"[[1,2,3]]"\n', r"it has the box \[1, 2, 3\]"),
+        ('file,question,boxes\nb.png,Why?,"[[1,2,true,4]]"\n', "it has the box"),
+        ('file,question,boxes\nb.png,Why?,"[[1,2,NaN,4]]"\n', "it has the box"),
+        ('file,question,boxes\nb.png,Why?,"[[3,2,3,4]]"\n', r"\[3, 2, 3, 4\] is empty"),
+        ('file,question,boxes\nb.png,Why?,"[[-1,2,3,4]]"\n', r"\[-1, 2, 3, 4\] is empty"),
+        (
+            'file,question,boxes\nb.png,Why?,"[[1,2,31,4]]"\n',
+            r"line 2: its box \[1.0, 2.0, 31.0, 4.0\] reaches out of b.png, 30 × 20 pixels",
+        ),
+    ],
+)
+def test_a_bad_line_of_a_csv_is_named(tmp_path: Path, photos: Path, text: str, said: str) -> None:
+    with pytest.raises(DataError, match=said) as caught:
+        asked(tmp_path, photos, text)
+    assert "questions.csv" in str(caught.value)
+    assert not (tmp_path / "own").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"file": "b.png", "question": "Why?"\n', "line 1: it is not JSON"),
+        ('\n["b.png", "Why?"]\n', "line 2: it is no object"),
+        ('{"file": ["b.png"], "question": "Why?"}', r"line 1: its file is \['b.png'\]"),
+        ('{"file": "b.png", "question": true}', "line 1: its question is True"),
+        ('{"file": "b.png", "question": "Why?", "answer": 2.5}', "line 1: its answer is 2.5"),
+        ('{"file": "b.png", "question": "Why?", "boxes": {"a": 1}}', "it has the box {'a': 1}"),
+    ],
+)
+def test_a_bad_line_of_a_jsonl_is_named(tmp_path: Path, photos: Path, text: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        asked(tmp_path, photos, text, "q.jsonl")
+
+
+def test_a_bad_picture_is_a_row_and_too_many_are_refused(tmp_path: Path, photos: Path) -> None:
+    (photos / "c.png").write_text("no picture")
+    text = 'file,question,boxes\nb.png,Why?,\nc.png,Why?,"[[1,2,3,4]]"\n'
+    path = tmp_path / "q.csv"
+    path.write_text(text, encoding="utf-8")
+    options = {"n": 9, "seed": 0, "folder": photos, "questions": path}
+    make(tmp_path / "own", max_rejected=0.5, **options)
+    manifest = read_manifest(tmp_path / "own")
+    assert manifest["rejected"].tolist() == ["", "not a picture"]
+    assert manifest["objects"].tolist() == ["[]", "[]"]
+    said = r"1 of the 2 samples of own \(50%\) can't be read \(the first, c.png, line 3: not a pict"
+    with pytest.raises(DataError, match=said):
+        make(tmp_path / "more", **options)
+
+
+def test_n_chooses_by_the_seed_and_a_larger_n_only_adds(tmp_path: Path, photos: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("file,question\n" + "b.png,Why?\n" * 40, encoding="utf-8")
+    chosen = {}
+    for n, seed in ((5, 0), (9, 0), (5, 1)):
+        out = tmp_path / f"{n}-{seed}"
+        make(out, n=n, seed=seed, folder=photos, questions=path)
+        chosen[n, seed] = set(read_manifest(out)["sample_id"])
+    assert len(chosen[5, 0]) == 5
+    assert chosen[5, 0] < chosen[9, 0]
+    assert chosen[5, 0] != chosen[5, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "has no folder: name the folder"),
+        ({"folder": "photos"}, "needs either questions, .* or one question"),
+        ({"folder": "photos", "question": " "}, "needs either questions"),
+        ({"folder": "photos", "question": "Why?", "questions": "q.csv"}, "needs either questions"),
+        ({"folder": "nowhere", "question": "Why?"}, "nowhere is not there"),
+        ({"folder": "photos", "questions": "none.csv"}, r"none\.csv can't be read as UTF-8"),
+    ],
+)
+def test_what_lacks_is_said(
+    tmp_path: Path, photos: Path, options: dict[str, str], said: str
+) -> None:
+    here = {k: v if k == "question" else str(tmp_path / v) for k, v in options.items()}
+    with pytest.raises(DataError, match=said):
+        make(tmp_path / "own", n=1, seed=0, **here)
+    assert not (tmp_path / "own").exists()
