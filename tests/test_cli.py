@@ -26,7 +26,7 @@ from lensbench.datasets.manifest import read_manifest
         (["dataset", "facts", "--out", "x"], "The dataset facts needs the setting n"),
         (
             ["inspect", "m", "--source", "folder:x", "--out", "x", "--options", '{"dtipe": 1}'],
-            "takes no setting dtipe: there are dtype, device.",
+            "takes no setting dtipe: there are dtype, device, device_map, ",
         ),
         (
             ["dataset", "scenes", "--out", "x", "--options", '{"n": 4, "seed": "a"}'],

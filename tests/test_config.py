@@ -72,8 +72,14 @@ def test_unknown_key_in_a_group_lists_the_known(tmp_path: Path) -> None:
         ("extraction: 3\n", "extraction", "3: it must be a group of keys."),
         ("metrics:\n  confidence: 1\n", "metrics.confidence", "a number > 0 and < 1."),
         ("datasets:\n  flowers:\n    folder: 3\n", "datasets.flowers.folder", "a text or null."),
+        ("datasets:\n  tallyqa:\n    answers: [1]\n", "datasets.tallyqa.answers",
+         "[1]: it must be two whole numbers ≥ 0."),
+        ("mirror: ftp://x\n", "mirror", "it must be a text or null like file:///data/mirror."),
+        ("max_rejected: 2\n", "max_rejected", "a number ≥ 0 and ≤ 1."),
+        ("revisions: {a: main}\n", "revisions.a",
+         "it must be a text like 895c3a49bc3fa70a340399125c650a463535e71c."),
     ],
-)
+)  # fmt: skip
 def test_wrong_value_is_one_sentence(tmp_path: Path, text: str, key: str, wish: str) -> None:
     message = sentence(tmp_path, text)
     assert message.startswith(f"{key} in ")
@@ -99,6 +105,25 @@ def test_a_folder_that_is_not_there_is_told_before_anything_runs(tmp_path: Path)
     )
     (tmp_path / "none").mkdir()
     assert config.load_config(path)["datasets"]["flowers"]["folder"] == str(tmp_path / "none")
+
+
+def test_own_pictures_need_a_folder_and_one_kind_of_questions(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+
+    def said(keys: str) -> str:
+        path.write_text(f"datasets: {{own: {{n: 1, {keys}}}}}\n", encoding="utf-8")
+        with pytest.raises(ConfigError) as caught:
+            config.load_config(path)
+        return str(caught.value)
+
+    assert "datasets.own.folder" in said("question: 'Why?'")
+    assert "there is no such folder" in said(f"folder: {tmp_path / 'none'}, question: 'Why?'")
+    here = f"folder: {tmp_path}"
+    assert "needs either questions" in said(here)
+    assert "needs either questions" in said(f"{here}, question: 'Why?', questions: {path}")
+    assert "there is no such file" in said(f"{here}, questions: {tmp_path / 'none.csv'}")
+    path.write_text(f"datasets: {{own: {{n: 1, {here}, question: 'Why?'}}}}\n", encoding="utf-8")
+    assert config.load_config(path)["datasets"]["own"]["question"] == "Why?"
 
 
 def test_value_from_the_command_line_is_said_to_be_from_there(tmp_path: Path) -> None:

@@ -8,11 +8,17 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from tests.planted import image_model, looking_model, text_model, token_id, written_model
+from tests.planted import (
+    image_model,
+    looking_model,
+    text_model,
+    token_id,
+    written_manifest,
+    written_model,
+)
 
 from lensbench.datasets.manifest import read_manifest, write_manifest
 from lensbench.errors import DataError, GateError, LensbenchError, ModelError, TraceError
@@ -25,27 +31,6 @@ from lensbench.scripts import SCRIPTS
 from lensbench.trace import read_meta, read_table, stack
 
 OPTIONS = ExtractOptions(batch_size=2, max_new_tokens=2, top_k=3, floor_directions=4)
-
-
-def manifest(folder, prompts, gold="number:3", images=None, style="completion"):
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        {
-            "sample_id": f"s-{index}",
-            "kind": "text" if images is None else "image",
-            "image": None if images is None else images[index],
-            "prompt": prompt,
-            "style": style,
-            "gold": gold,
-            "language": "en",
-            "family": "count",
-            "objects": "[]",
-            "source": "test",
-        }
-        for index, prompt in enumerate(prompts)
-    ]
-    write_manifest(folder, pd.DataFrame(rows))
-    return folder
 
 
 @pytest.fixture
@@ -66,7 +51,9 @@ def extracted(tmp_path):
 def test_planted_layers_are_in_the_trace(tmp_path, extracted):
     # 三 at layers 2 to 3, " three" from layer 4 on, over the last token of the prompt.
     loaded = written_model({2: {"三": 3.0}, 4: {"三": -3.0, " three": 4.0}}, n_layers=5)
-    data = manifest(tmp_path / "data", ["How many stars are there ?", "Why ?", "How many sky ?"])
+    data = written_manifest(
+        tmp_path / "data", ["How many stars are there ?", "Why ?", "How many sky ?"]
+    )
     out = extracted(loaded, data)
     rows = read_table(out, "trajectory", step=0)
     assert len(rows) == 3 * 6
@@ -97,7 +84,9 @@ def test_numbers_of_a_trace_are_those_of_the_model_itself(tmp_path, extracted):
     import torch
 
     loaded = text_model("llama", seed=4)
-    data = manifest(tmp_path / "data", ["How many stars ?", "Why is the sky blue"], gold="number:2")
+    data = written_manifest(
+        tmp_path / "data", ["How many stars ?", "Why is the sky blue"], gold="number:2"
+    )
     rows = read_table(extracted(loaded, data), "trajectory", step=0)
     for index, prompt in enumerate(["How many stars ?", "Why is the sky blue"]):
         ids = loaded.tokenizer(prompt, return_tensors="pt")
@@ -119,7 +108,7 @@ def test_numbers_of_a_trace_are_those_of_the_model_itself(tmp_path, extracted):
 
 def test_floors_have_the_mean_norm_of_each_layer(tmp_path, extracted):
     loaded = written_model({2: {" three": 3.0}}, n_layers=2)
-    out = extracted(loaded, manifest(tmp_path / "data", ["Why ?"]))
+    out = extracted(loaded, written_manifest(tmp_path / "data", ["Why ?"]))
     floors = read_table(out, "floors")
     np.testing.assert_allclose(floors["norm"], [1, 1, math.sqrt(10)], rtol=1e-6)
     assert floors["n_directions"].tolist() == [4] * 3
@@ -130,7 +119,7 @@ def test_floors_have_the_mean_norm_of_each_layer(tmp_path, extracted):
 
 def test_raw_lens_leaves_the_last_layer_the_model_s_own(tmp_path, extracted):
     loaded = written_model({2: {" three": 3.0}}, n_layers=3)
-    data = manifest(tmp_path / "data", ["Why ?"])
+    data = written_manifest(tmp_path / "data", ["Why ?"])
     raw = ExtractOptions(batch_size=2, max_new_tokens=1, top_k=3, floor_directions=4, lens="raw")
     rows = read_table(extracted(loaded, data, raw, name="raw"), "trajectory")
     # One-hot states read by 10·identity: p = e^10 ÷ (e^10 + V - 1) at layer 0 without a norm.
@@ -146,7 +135,7 @@ def test_head_that_looks_at_the_picture_is_in_the_trace(tmp_path, extracted):
     folder.mkdir()
     for name in ("a.png", "b.png"):
         Image.new("RGB", (32, 32), "red").save(folder / name)
-    data = manifest(folder, ["How many ?", "Why"], images=["a.png", "b.png"], style="chat")
+    data = written_manifest(folder, ["How many ?", "Why"], images=["a.png", "b.png"], style="chat")
     out = extracted(loaded, data)
     heads = read_table(out, "heads", step=0)
     looking = heads[heads["image_mass"] > 0.99][["layer", "head"]].drop_duplicates()
@@ -165,7 +154,7 @@ def test_pictures_that_can_not_be_read_are_rows_with_their_reason(tmp_path, extr
     (folder / "text.png").write_text("no picture")
     images = ["good.png", "torn.png", "missing.png", "text.png", "good.png"]
     prompts = ["How many ?"] * 4 + ["<image> <image>"]
-    out = extracted(loaded, manifest(folder, prompts, images=images, style="chat"))
+    out = extracted(loaded, written_manifest(folder, prompts, images=images, style="chat"))
     samples = read_table(out, "samples").set_index("sample_id")
     assert samples["rejected"].isna().tolist() == [True, False, False, False, False]
     assert samples.loc["s-2", "rejected"] == "The picture missing.png is missing."
@@ -179,26 +168,44 @@ def test_a_picture_that_the_dataset_could_not_read_keeps_its_reason(tmp_path, ex
     folder = tmp_path / "data"
     folder.mkdir()
     Image.new("RGB", (32, 32), "red").save(folder / "good.png")
-    data = manifest(folder, ["How many ?"] * 2, images=["good.png", "gone.png"], style="chat")
-    frame = read_manifest(data).assign(source=["good.jpg", "gone.jpg (truncated or damaged)"])
-    write_manifest(data, frame)
-    samples = read_table(extracted(image_model("llava"), data), "samples").set_index("sample_id")
-    assert samples.loc["s-1", "rejected"] == (
-        "The picture can't be read: gone.jpg (truncated or damaged)."
+    data = written_manifest(
+        folder, ["How many ?"] * 2, images=["good.png", "gone.png"], style="chat"
     )
+    reasons = {"source": ["good.jpg", "gone.jpg"], "rejected": ["", "truncated or damaged"]}
+    write_manifest(data, read_manifest(data).assign(**reasons))
+    samples = read_table(extracted(image_model("llava"), data), "samples").set_index("sample_id")
+    assert samples.loc["s-1", "rejected"] == "gone.jpg can't be read: truncated or damaged."
 
 
 def test_a_shard_of_nothing_but_rejected_samples_is_written(tmp_path, extracted):
     folder = tmp_path / "data"
-    data = manifest(folder, ["How many ?"], images=["missing.png"], style="chat")
+    data = written_manifest(folder, ["How many ?"], images=["missing.png"], style="chat")
     out = extracted(image_model("llava"), data)
     assert len(read_table(out, "samples")) == 1
     assert read_table(out, "trajectory").empty
 
 
+def test_a_shard_ends_once_the_dataset_has_too_many_rejected(tmp_path, extracted):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    Image.new("RGB", (32, 32), "red").save(folder / "good.png")
+    images = ["good.png", "a.png", "good.png", "b.png"]
+    data = written_manifest(folder, ["How many ?"] * 4, images=images, style="chat")
+    half = replace(OPTIONS, max_rejected=0.5)
+    assert len(read_table(extracted(image_model("llava"), data, half), "samples")) == 4
+    said = (
+        r"2 of 4 samples of this shard are rejected, .* a\.png is missing.* max_rejected \(0\.49\)"
+    )
+    with pytest.raises(DataError, match=said):
+        extracted(image_model("llava"), data, replace(OPTIONS, max_rejected=0.49), name="few")
+    assert not (tmp_path / "few").exists()
+
+
 def test_two_runs_give_the_same_bytes(tmp_path, extracted):
     loaded = text_model("llama")
-    data = manifest(tmp_path / "data", ["How many stars ?", "Why", "red blue green"], style="chat")
+    data = written_manifest(
+        tmp_path / "data", ["How many stars ?", "Why", "red blue green"], style="chat"
+    )
     left, right = (extracted(loaded, data, name=name) for name in ("left", "right"))
     names = sorted(path.name for path in left.iterdir())
     assert names == [
@@ -215,7 +222,7 @@ def test_two_runs_give_the_same_bytes(tmp_path, extracted):
 
 def test_shards_are_contiguous_and_together_the_whole(tmp_path, extracted):
     loaded = text_model("llama")
-    data = manifest(tmp_path / "data", [f"How many stars {n} ?" for n in range(5)])
+    data = written_manifest(tmp_path / "data", [f"How many stars {n} ?" for n in range(5)])
     whole = extracted(loaded, data)
     parts = [extracted(loaded, data, shard=shard, n_shards=2, name="part") for shard in (0, 1)]
     ids = [read_table(part, "samples")["sample_id"].tolist() for part in parts]
@@ -226,7 +233,7 @@ def test_shards_are_contiguous_and_together_the_whole(tmp_path, extracted):
 
 
 def test_unknown_gold_concept_keeps_its_sample(tmp_path, extracted):
-    data = manifest(tmp_path / "data", ["Why ?"], gold="spell:abracadabra")
+    data = written_manifest(tmp_path / "data", ["Why ?"], gold="spell:abracadabra")
     rows = read_table(extracted(text_model("llama"), data), "trajectory")
     assert set(rows["gold_rank"]) == {-1}
     assert set(rows["gold_logprob"]) == {0.0}
@@ -235,7 +242,7 @@ def test_unknown_gold_concept_keeps_its_sample(tmp_path, extracted):
 
 def test_what_is_noted_of_a_model(tmp_path, extracted):
     loaded = text_model("llama")
-    out = extracted(loaded, manifest(tmp_path / "data", ["Why ?"]))
+    out = extracted(loaded, written_manifest(tmp_path / "data", ["Why ?"]))
     model = json.loads((tmp_path / "model" / "model.json").read_text())
     assert model["architecture"] == "LlamaForCausalLM"
     assert (model["n_layers"], model["n_heads"], model["dtype"]) == (3, 4, "float32")
@@ -260,14 +267,14 @@ def test_a_model_that_fails_the_gate_leaves_its_report_and_nothing_else(tmp_path
 
 def test_bad_input_is_met_with_a_sentence(tmp_path, extracted):
     loaded = text_model("llama")
-    data = manifest(tmp_path / "data", ["Why ?"])
+    data = written_manifest(tmp_path / "data", ["Why ?"])
     with pytest.raises(LensbenchError, match="Shard 3 of 2 does not exist"):
         extracted(loaded, data, shard=3, n_shards=2)
     with pytest.raises(LensbenchError, match=r'extraction\.lens is "logit": use'):
         ExtractOptions(lens="logit")
     with pytest.raises(LensbenchError, match=r"extraction\.batch_size is 0: use 1 or more"):
         ExtractOptions(batch_size=0)
-    pictures = manifest(tmp_path / "pictures", ["Why ?"], images=["a.png"])
+    pictures = written_manifest(tmp_path / "pictures", ["Why ?"], images=["a.png"])
     with pytest.raises(DataError, match="takes no picture"):
         extracted(loaded, pictures)
     with pytest.raises(TraceError, match=r"nowhere.*\.parquet is missing"):
@@ -281,7 +288,7 @@ def test_bad_input_is_met_with_a_sentence(tmp_path, extracted):
 def test_memory_running_out_halves_the_batch_and_goes_on_saying_so(tmp_path, extracted, capsys):
     loaded = text_model("llama", seed=1)
     words = ("Why ?", "How many stars ?", "Why is the sky blue ?", "How many ?", "Why red ?")
-    data = manifest(tmp_path / "data", words)
+    data = written_manifest(tmp_path / "data", words)
     options = ExtractOptions(batch_size=5, max_new_tokens=2, top_k=3, floor_directions=4)
     wanted = read_table(extracted(loaded, data, options), "trajectory")
     sizes = []
@@ -307,7 +314,7 @@ def test_memory_running_out_halves_the_batch_and_goes_on_saying_so(tmp_path, ext
 
 def test_a_sample_that_does_not_fit_alone_is_named(tmp_path, extracted):
     loaded = text_model("llama")
-    data = manifest(tmp_path / "data", ["Why ?", "How many ?"])
+    data = written_manifest(tmp_path / "data", ["Why ?", "How many ?"])
     extracted(loaded, data)
 
     def crowded(module, args, kwargs):
@@ -326,7 +333,7 @@ def test_patches_that_are_asked_for_are_a_table(tmp_path, extracted):
     for index, size in enumerate([(32, 32), (64, 32)]):
         Image.effect_noise(size, 80).convert("RGB").save(folder / f"{index}.png")
     images = ["0.png", "1.png"]
-    data = manifest(folder, ["How many ?", "Why"], images=images, style="chat")
+    data = written_manifest(folder, ["How many ?", "Why"], images=images, style="chat")
     options = ExtractOptions(
         batch_size=2, max_new_tokens=1, top_k=3, floor_directions=4, patches=True
     )
@@ -351,7 +358,7 @@ def test_patches_that_are_asked_for_are_a_table(tmp_path, extracted):
 
 def test_a_folder_written_for_other_weights_is_refused(tmp_path):
     loaded = text_model("llama")
-    data = manifest(tmp_path / "data", ["Why ?"])
+    data = written_manifest(tmp_path / "data", ["Why ?"])
     inspect_model(loaded, tmp_path / "model")
     other = replace(loaded, weights_sha256="0" * 64)
     with pytest.raises(ModelError, match="written for other weights of llama: run inspect again"):
@@ -360,7 +367,7 @@ def test_a_folder_written_for_other_weights_is_refused(tmp_path):
 
 def test_a_model_without_heads_to_read_has_a_trace_without_them(tmp_path, extracted):
     loaded = text_model("llama", seed=1)
-    data = manifest(tmp_path / "data", ["Why ?", "How many stars ?"])
+    data = written_manifest(tmp_path / "data", ["Why ?", "How many stars ?"])
     heads = replace(loaded.anatomy.heads, layers=(), modules=(), tellers=(), n_heads=0)
     silent = replace(loaded, anatomy=replace(loaded.anatomy, heads=heads, n_heads=0))
     out = extracted(silent, data)

@@ -99,6 +99,34 @@ def test_every_number_that_the_paper_s_parts_ask_for_is_there(
     assert of_lenses == {(*run, metric) for run in runs for metric in wanted}
 
 
+def test_data_are_told_as_they_were_taken(tmp_path: Path) -> None:
+    assert "TallyQA~" in parts_of(tmp_path)["data"]  # Whose records the scenes' ones follow.
+    assert "tab:sources" not in parts_of(tmp_path)["data"]
+    config = read_yaml(ROOT / "config/config.yaml")
+    runs = [("m", "tallyqa"), ("m", "oxford_flowers"), ("m", "own")]
+
+    def data(**tallyqa: object) -> str:
+        config["datasets"]["tallyqa"] |= {"n": 5000, **tallyqa}
+        write_parts(tmp_path / "parts", tmp_path / "metrics", runs, config)
+        return (tmp_path / "parts/data.tex").read_text("utf-8")
+
+    text = data(subset="published")
+    assert "used them as indices into the whole test file" in text
+    assert r"$5\,000$" not in text
+    assert r"at most 5\,000 questions" in text
+    text = data(subset="selected", kind="simple", answers=[0, 5], balanced=True)
+    assert "the simple questions with answers\nfrom 0 to 5" in text
+    assert "every answer equally often" in text
+    for file in ("tallyqa.zip", "images2.zip", "102flowers.tgz"):
+        assert rf"\texttt{{{file}}}" in text
+    assert "9\\,731\\,705\\,982" in text
+    assert "3b4324bcecdb" in text
+    assert "train2014" not in text
+    assert "train2014.zip" in data(split="train", kind="all")
+    for absent in ("Scenes", "Fills", "Facts", "TensorFlow"):
+        assert absent not in text
+
+
 def test_a_raw_main_lens_is_not_held_against_a_normed_one_that_is_not_there(tmp_path: Path) -> None:
     parts = parts_of(tmp_path, lens="raw")
     assert "raw_" not in parts["results"]

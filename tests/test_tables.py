@@ -113,7 +113,7 @@ def test_a_hostile_name_stays_in_its_cell(tmp_path: Path) -> None:
         frames = {key: frame.replace("smollm2-135m", token) for key, frame in FRAMES.items()}
         tex = make_table("summary", frames, tmp_path / "t")[1].read_text(encoding="utf-8")
         rows = [line for line in tex.splitlines() if line.endswith("\\\\")]
-        assert all(len(re.findall(r"(?<!\\)&", row)) == 8 for row in rows)
+        assert all(len(re.findall(r"(?<!\\)&", row)) == 9 for row in rows)
 
 
 def test_summary_holds_the_tables_own_numbers(tmp_path: Path) -> None:
@@ -124,6 +124,20 @@ def test_summary_holds_the_tables_own_numbers(tmp_path: Path) -> None:
     assert (row["accuracy"], row["n"]) == (accuracy["value"], accuracy["n"])
     assert row["accuracy_low"] == pytest.approx(accuracy["low"])
     assert "0.93 {\\footnotesize[0.84, 1.02]}" in tex.read_text(encoding="utf-8")
+
+
+def test_summary_has_the_share_of_the_rejected(tmp_path: Path) -> None:
+    frames = {**FRAMES, "summary": FRAMES["summary"].copy()}
+    counted = (frames["summary"]["metric"] == "n_rejected") & (
+        frames["summary"]["dataset"] == "facts"
+    )
+    frames["summary"].loc[counted, ["value", "n"]] = [2.0, 80]
+    csv, tex = make_table("summary", frames, tmp_path / "t")
+    shares = pd.read_csv(csv).set_index("dataset")["rejected"]
+    assert (shares["facts"], set(shares.drop("facts"))) == (0.025, {0.0})
+    printed = [line.removesuffix(r" \\") for line in tex.read_text("utf-8").splitlines()]
+    assert [line.rpartition("& ")[2] for line in printed if "smollm2" in line] == [r"2.5\,\%"]
+    assert sum(line.endswith(r"& 0\,\%") for line in printed) == len(shares) - 1
 
 
 def test_language_takes_the_peak_between_embeddings_and_last_layer(tmp_path: Path) -> None:

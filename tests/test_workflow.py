@@ -21,11 +21,13 @@ from nbclient import NotebookClient
 
 from lensbench import workflow
 from lensbench.config import ROOT
+from lensbench.datasets import DATASETS
 from lensbench.errors import ConfigError
 from lensbench.figures import FIGURES, RUN_FIGURES
 from lensbench.metrics.tables import RUN_TABLES
 from lensbench.tables import TABLES
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
 
 FIFTH = """\
@@ -87,8 +89,73 @@ def test_published_models_name_a_commit_and_what_they_need() -> None:
         text = path.read_text(encoding="utf-8")
         assert re.search(r"mem_mb=\d+,\n        runtime=\d+,", text), path.name
         if 'source="hub:' in text:
-            assert re.search(r'revision="[0-9a-f]{40}"', text), path.name
+            assert re.search(r'revision="([0-9a-f]{40})?",\n', text), path.name
             assert "gpu=1," in text, path.name
+            pinned = 'revision="",' not in text
+            assert pinned != ("the configuration gives it (revisions)" in text), path.name
+
+
+def test_comparison_plan_fetches_each_model_once_before_it_is_inspected(
+    snakemake: Snakemake,
+) -> None:
+    settings = ["--configfile", "config/comparison.yaml"]
+    jobs = plan(snakemake, *settings)
+    fetched = {job.output for job in jobs if job.rule == "fetch_hub"}
+    known = (ROOT / "workflow/rules/models").glob("*.smk")
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in known}
+    pinned = {
+        name
+        for name, text in texts.items()
+        if 'source="hub:' in text and 'revision="",' not in text and 'task="image-text"' in text
+    }
+    assert fetched == {f"resources/models/{name}/fetched.json" for name in pinned}
+    assert len(pinned) >= 8
+    for name in pinned:
+        assert f"results/traces/{name}/scenes/0/samples.parquet" in {job.output for job in jobs}
+    commands = snakemake("-n", "--printshellcmds", *settings).stdout
+    assert re.search(
+        r"lensbench fetch-hub Qwen/Qwen2\.5-VL-3B-Instruct --revision 66285546d2b8\w{28}"
+        r" --out resources/models/qwen2\.5-vl-3b/fetched\.json",
+        commands,
+    )
+
+
+def test_model_without_a_revision_needs_one_from_the_configuration(
+    tree: Path, snakemake: Snakemake
+) -> None:
+    (tree / "mine.yaml").write_text("hub: true\nmodels: [gemma-3-4b]\n")
+    done = snakemake("-n", "--configfile", "mine.yaml")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert (
+        "lensbench: gemma-3-4b has no confirmed revision: look up the commit of "
+        "google/gemma-3-4b-it (the repository's page, Files → History, or `lensbench commit "
+        "google/gemma-3-4b-it`) and set revisions.gemma-3-4b in the configuration."
+    ) in done.stderr
+    with (tree / "mine.yaml").open("a") as stream:
+        stream.write(f"revisions: {{gemma-3-4b: {COMMIT}}}\n")
+    done = snakemake("-n", "--printshellcmds", "--configfile", "mine.yaml")
+    assert done.returncode == 0, done.stderr
+    asked = re.findall(r"lensbench (fetch-hub|inspect|extract) .*--revision (\w+)", done.stdout)
+    assert {command for command, _ in asked} == {"fetch-hub", "inspect", "extract"}
+    assert {commit for _, commit in asked} == {COMMIT}
+
+
+def test_rule_says_how_a_large_model_is_loaded(tree: Path, snakemake: Snakemake) -> None:
+    rule = tree / "workflow/rules/models/lensbench-llava.smk"
+    text = rule.read_text(encoding="utf-8")
+    large = 'task="image-text",\n        device_map="auto",\n        quantization="8bit",'
+    rule.write_text(text.replace('task="image-text",', large), encoding="utf-8")
+    done = snakemake(
+        "-n", "--printshellcmds", "--config", "models=['lensbench-llava','smollm2-135m']"
+    )
+    assert done.returncode == 0, done.stderr
+    commands = re.findall(r"lensbench (?:inspect|extract) (\S+) .*?--options '(.*?)'", done.stdout)
+    assert {name for name, _ in commands} == {"lensbench-llava", "smollm2-135m"}
+    for name, given in commands:
+        found = json.loads(given)
+        loading = [found.get(key) for key in ("device_map", "quantization")]
+        assert loading == (["auto", "8bit"] if name == "lensbench-llava" else [None, None])
 
 
 @pytest.mark.parametrize(
@@ -178,14 +245,37 @@ def test_every_room_names_code_that_is_there() -> None:
             assert list(workflow.PACKAGE.glob(entry)), f"{stage}: {entry}"
 
 
-def catalog(tmp_path: Path, **models: tuple[str, str]) -> workflow.Catalog:
-    """Return a catalog of models given as name=(source, task)."""
+def catalog(
+    tmp_path: Path,
+    revisions: dict[str, str] | None = None,
+    unpinned: str = "",
+    **models: tuple[str, str],
+) -> workflow.Catalog:
+    """Return a catalog of models given as name=(source, task), of which one may have no pin."""
     rules = {}
     for name, (source, task) in models.items():
         (tmp_path / f"{name}.smk").touch()
-        params = SimpleNamespace(source=source, revision="1", task=task)
+        revision = "" if name == unpinned else "1"
+        params = SimpleNamespace(source=source, revision=revision, task=task)
         rules[workflow.rule_name(name)] = SimpleNamespace(params=params)
-    return workflow.Catalog(tmp_path, SimpleNamespace(**rules))
+    return workflow.Catalog(tmp_path, SimpleNamespace(**rules), revisions)
+
+
+def test_revisions_are_the_rule_s_or_the_configuration_s(tmp_path: Path) -> None:
+    given = {"b": ("hub:x/b", "text"), "a": ("hub:x/a", "text"), "c": ("folder:c", "text")}
+    bare = catalog(tmp_path, unpinned="a", **given)
+    assert bare.select([], hub=True) == ["b", "c"]
+    with pytest.raises(
+        ConfigError, match=r"a has no confirmed revision: look up .* of x/a .*\.a in"
+    ):
+        bare.select(["a"], hub=True)
+    told = catalog(tmp_path, {"a": COMMIT}, unpinned="a", **given)
+    assert told.select([], hub=True) == ["a", "b", "c"]
+    found = {name: told.revision(SimpleNamespace(model=name)) for name in "abc"}
+    assert found == {"a": COMMIT, "b": "1", "c": "1"}
+    for name, why in (("b", "its own rule pins it"), ("c", "its own"), ("d", "no such model")):
+        with pytest.raises(ConfigError, match=f"revisions .* names {name}, but {why}"):
+            catalog(tmp_path, {name: COMMIT}, **given).select([], hub=True)
 
 
 def test_selection_of_models(tmp_path: Path) -> None:
@@ -199,7 +289,8 @@ def test_selection_of_models(tmp_path: Path) -> None:
 
 def test_runs_pair_models_with_datasets_they_can_read(tmp_path: Path) -> None:
     models = catalog(tmp_path, words=("folder:w", "text"), eyes=("folder:e", "image-text"))
-    sizes = {"scenes": {"n": 3}, "fills": {"n": 0}, "flowers": {"n": 1}, "facts": {"n": 2}}
+    sizes = {name: {"n": 0} for name in DATASETS}
+    sizes |= {"scenes": {"n": 3}, "flowers": {"n": 1}, "facts": {"n": 2}}
     runs = models.runs({"datasets": sizes, "models": [], "hub": False})
     assert [(run.model, run.dataset) for run in runs] == [
         ("eyes", "scenes"), ("eyes", "flowers"), ("words", "facts"),
@@ -219,7 +310,11 @@ def test_weights_of_a_source_are_inputs(tmp_path: Path) -> None:
         tmp_path, a=(f"folder:{folder}", "text"), b=("gguf:c/d.gguf", "text"), c=("hub:x/y", "text")
     )
     found = {name: models.weights(SimpleNamespace(model=name)) for name in "abc"}
-    assert found == {"a": [str(folder / "config.json")], "b": ["c/d.gguf"], "c": []}
+    assert found == {
+        "a": [str(folder / "config.json")],
+        "b": ["c/d.gguf"],
+        "c": ["resources/models/c/fetched.json"],
+    }
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -48,6 +49,11 @@ def main() -> None:
         raise SystemExit(1) from None
 
 
+def _stay_offline() -> None:
+    """Keep the libraries below from asking a hub: what they load was fetched before."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
 def _settings(options: str) -> dict[str, Any]:
     try:
         settings = json.loads(options)
@@ -63,6 +69,7 @@ _TYPES: dict[str, Any] = {
     "int | None": (int, type(None)),
     "float": (int, float),
     "str": str,
+    "str | None": (str, type(None)),
     "bool": bool,
 }
 _KINDS = {
@@ -70,6 +77,7 @@ _KINDS = {
     "int | None": "a whole number or null",
     "float": "a number",
     "str": "a text",
+    "str | None": "a text or null",
     "bool": "true or false",
 }
 
@@ -105,7 +113,16 @@ def dataset(name: str, out: Out, options: Options = "{}") -> None:
     if name not in DATASETS:
         raise LensbenchError(f"No dataset is called {name}: there are {', '.join(DATASETS)}.")
     _, make = DATASETS[name]
-    make(out, **_fitting(f"The dataset {name}", _settings(options), make, given=("out",)))
+    given = ("out", "cache")
+    make(out, **_fitting(f"The dataset {name}", _settings(options), make, given=given))
+
+
+@stage()
+def data_table() -> None:
+    """Print the table of the datasets' files for docs/data.md."""
+    from lensbench.downloads.sources import markdown
+
+    print(markdown(), end="")
 
 
 @stage()
@@ -119,10 +136,30 @@ def fetch_model(name: str, out: Out) -> None:
 
 
 @stage()
+def fetch_hub(
+    repository: Annotated[str, typer.Argument(help="The repository on the hub, ORG/NAME.")],
+    revision: Annotated[str, typer.Option("--revision", help="The commit, 40 digits.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to note what was fetched, as JSON.")
+    ] = None,
+) -> None:
+    """Fetch a model from a hub into its cache, resumed where it stopped, and check every file."""
+    from lensbench.files import atomic_path
+    from lensbench.models.hub import fetch
+
+    fetched = fetch(repository.removeprefix("hub:"), revision)
+    print(fetched.folder)
+    if out is not None:
+        with atomic_path(out) as path:
+            path.write_text(fetched.to_json(), encoding="utf-8", newline="\n")
+
+
+@stage()
 def inspect(
     model: str, source: Source, out: Out, revision: Revision = "", options: Options = "{}"
 ) -> None:
     """Put a model through the gate and write what is known of it: vocabulary, forms, anatomy."""
+    _stay_offline()
     from lensbench.inspection import inspect_model
     from lensbench.models.load import load_model
 
@@ -144,13 +181,15 @@ def extract(
     options: Options = "{}",
 ) -> None:
     """Run a model on one shard of a dataset and write the trace."""
+    _stay_offline()
     from lensbench.extract import ExtractOptions, checked_request, extract_shard
     from lensbench.models.load import load_model
 
     settings = _settings(options)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     shards = settings.pop("shards", 1)
-    place = {key: settings.pop(key) for key in ("dtype", "device") if key in settings}
+    loading = ("dtype", "device", "device_map", "quantization", "chat_template")
+    place = {key: settings.pop(key) for key in loading if key in settings}
     chosen = ExtractOptions(
         **_fitting("Extraction", settings, ExtractOptions, given=("config_hash",)),
         config_hash=digest,

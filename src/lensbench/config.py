@@ -80,19 +80,37 @@ def validate(
     if error is not None:
         raise ConfigError(_sentence(error, list(files)))
     filled: dict[str, Any] = with_defaults(plain, schema)
-    _check_folder(filled, list(files))
+    _check_places(filled, list(files))
     return filled
 
 
-def _check_folder(config: Mapping[str, Any], files: Sequence[str | Path]) -> None:
-    """Refuse a folder of photographs that is not there, before any job has begun."""
-    flowers = config.get("datasets", {}).get("flowers", {})
+def _check_places(config: Mapping[str, Any], files: Sequence[str | Path]) -> None:
+    """Refuse pictures and questions that are not there, before any job has begun."""
+    datasets = config.get("datasets", {})
+    where = f" in {files[-1]}" if files else ""
+    flowers, own = datasets.get("flowers", {}), datasets.get("own", {})
     folder = flowers.get("folder")
     if folder is not None and flowers.get("n", 0) and not Path(folder).is_dir():
-        where = f" in {files[-1]}" if files else ""
         raise ConfigError(
             f"datasets.flowers.folder{where} is {folder}, but there is no such folder: name one "
             "with photographs, or null to draw flowers."
+        )
+    if not own.get("n", 0):
+        return
+    if own["folder"] is None or not Path(own["folder"]).is_dir():
+        raise ConfigError(
+            f"datasets.own.folder{where} is {own['folder'] or 'null'}, but there is no such "
+            "folder: name the one with your pictures."
+        )
+    if (own["questions"] is None) == (own["question"] is None):
+        raise ConfigError(
+            f"datasets.own{where} needs either questions (a CSV or JSONL file) or question (one "
+            "for all pictures): give one of them."
+        )
+    if own["questions"] is not None and not Path(own["questions"]).is_file():
+        raise ConfigError(
+            f"datasets.own.questions{where} is {own['questions']}, but there is no such file: "
+            "correct its path."
         )
 
 
@@ -116,7 +134,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_defaults(value: Any, schema: Mapping[str, Any]) -> Any:
     """Return a value with the defaults of its schema in place of what was left out."""
-    if schema.get("type") != "object":
+    if schema.get("type") != "object" or "properties" not in schema:
         return value
     properties = schema.get("properties", {})
     return {
@@ -139,6 +157,9 @@ def allowed(part: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(str(choice) for choice in part["enum"])
     types = part.get("type", [])
     names = [_TYPE_NAMES[name] for name in ([types] if isinstance(types, str) else types)]
+    free = part.get("additionalProperties")
+    if isinstance(free, Mapping):
+        return f"names, each with {allowed(free)}"
     limits = [
         f"{sign} {part[key]}"
         for key, sign in (
@@ -150,8 +171,13 @@ def allowed(part: Mapping[str, Any]) -> str:
         if key in part
     ]
     words = " or ".join(names)
+    if part.get("pattern"):
+        words += f" like {part['examples'][0]}"
     if part.get("items"):
-        words += f" of {allowed(part['items']).removeprefix('a ')}s"
+        many = "two" if part.get("minItems") == part.get("maxItems") == 2 else "a list of"
+        what, _, limit = allowed(part["items"]).removeprefix("a ").partition(" ≥")
+        plural = what if what.startswith("one of") else f"{what}s"
+        words = f"{many} {plural}{' ≥' if limit else ''}{limit}"
     if part.get("minLength"):
         words += " that isn't empty"
     return f"{words} {' and '.join(limits)}".strip()
@@ -161,7 +187,7 @@ def markdown(schema: Mapping[str, Any] | None = None) -> str:
     """Return the table of all keys that config/README.md holds."""
     lines = ["| key | value | default | what it does |", "|---|---|---|---|"]
     for name, part in walk_keys(load_schema() if schema is None else schema):
-        if part.get("type") == "object":
+        if "properties" in part:
             lines.append(f"| **`{name}`** | | | {part['description']} |")
             continue
         default = json.dumps(part["default"], ensure_ascii=False)

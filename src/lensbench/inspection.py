@@ -61,6 +61,8 @@ def describe(loaded: LoadedModel) -> dict[str, Any]:
         "logit_scale": anatomy.logit_scale,
         "softcap": anatomy.softcap,
         "dtype": loaded.dtype,
+        "device_map": loaded.device_map,
+        "quantization": loaded.quantization,
         "source": loaded.source,
         "revision": loaded.revision,
         "weights_sha256": loaded.weights_sha256,

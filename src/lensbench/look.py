@@ -20,6 +20,7 @@ from lensbench.lens.rows import HEAD_COLUMNS
 from lensbench.look_frames import TokenTexts, head_frame, part_frame, top_frame
 from lensbench.looked import Look
 from lensbench.models.gate import GateReport, run_gate
+from lensbench.models.hub import fetch
 from lensbench.models.known import find_model
 from lensbench.models.load import DTYPES, LoadedModel, load_model, prepare
 from lensbench.models.prompt import Encoded, encode
@@ -79,6 +80,8 @@ class Lens:
             GateError: if a check of the gate fails.
         """
         name, origin = find_model(str(source), revision)
+        if origin.kind == "hub":
+            fetch(origin.value, str(origin.revision))
         loaded = load_model(name, str(origin), origin.revision, dtype, device, verify)
         return cls(loaded, verify=False)
 

@@ -132,6 +132,19 @@ def models() -> None:
     show(rows_table(("name", "takes", "where", "source"), rows))
 
 
+def commit(
+    repository: Annotated[str, typer.Argument(help="A repository of the hub, ORG/NAME.")],
+    revision: Annotated[str, typer.Option(help="Branch or tag; its default branch if none.")] = "",
+) -> None:
+    """Print the commit that a hub repository's branch or tag stands for now.
+
+    It is what `revisions` in the configuration and a model's rule pin.
+    """
+    from lensbench.models.known import resolve_commit
+
+    print(resolve_commit(repository.removeprefix("hub:"), revision or None))
+
+
 def _quiet() -> None:
     """Keep progress bars away from a command's own lines, and all of them out of files."""
     if not sys.stderr.isatty():
@@ -194,5 +207,5 @@ def coverage(
 
 def register(app: typer.Typer) -> None:
     """Put these commands on the command line."""
-    for command in (look, check, models, coverage):
+    for command in (look, check, models, commit, coverage):
         app.command(rich_help_panel=_PANEL)(command)

@@ -18,7 +18,19 @@ from lensbench.files import atomic_path
 
 PAPER = ROOT / "paper"
 #: The parts of main.tex that depend on what was run, each from a template of that name.
-PARTS = ("settings", "abstract", "models", "results", "runs")
+PARTS = ("settings", "abstract", "data", "models", "results", "runs")
+#: What datasets are called that have a name of their own.
+_CALLED = {
+    "tallyqa": "TallyQA",
+    "oxford_flowers": "Oxford Flowers",
+    "tf_flowers": "TensorFlow flowers",
+}
+#: Whose files each dataset is made from, as src/lensbench/data/sources.csv names them.
+_FETCHED = {
+    "tallyqa": ("tallyqa", "visual_genome"),
+    "oxford_flowers": ("oxford_flowers",),
+    "tf_flowers": ("tf_flowers",),
+}
 #: What a Debian machine needs for the PDF.
 DEBIAN_PACKAGES = "latexmk texlive-luatex texlive-latex-recommended"
 
@@ -85,6 +97,7 @@ def write_parts(
     )
     environment.filters |= {
         "e": latex_escape,
+        "called": _called,
         "percent": lambda value: f"{100 * value:.0f}\\,\\%",
         "thousands": lambda value: f"{int(value):,}".replace(",", "\\,"),
     }
@@ -93,17 +106,52 @@ def write_parts(
         "config": config,
         "runs": list(runs),
         "models": sorted({model for model, _ in runs}),
+        "datasets": {dataset for _, dataset in runs},
+        "sources": _sources({dataset for _, dataset in runs}, config),
         "packaged": packaged_models(),
         "figures": FIGURES,
         "run_figures": RUN_FIGURES,
         "tables": TABLES,
-        "names": {"count": "counting (0 to 5)", "large count": "counting (6 and more)"},
+        "names": {
+            "count": "counting (0 to 5)",
+            "large count": "counting (6 and more)",
+            "simple": "simple counting",
+            "complex": "complex counting",
+        },
         "families": _families(frames["accuracy_by_family"]),
     }
     for part in PARTS:
         text = environment.get_template(f"{part}.tex.jinja").render(context)
         with atomic_path(Path(folder) / f"{part}.tex") as path:
             path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _called(dataset: str, first: bool = False) -> str:
+    """Return a dataset's name as prose has it, with a capital if it is the first word."""
+    name = _CALLED.get(dataset, dataset.replace("_", " "))
+    return name[0].upper() + name[1:] if first else name
+
+
+def _sources(datasets: set[str], config: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the published files that datasets are made from, as the paper's table has them."""
+    from lensbench.downloads.sources import load_sources
+
+    wanted = [source for name in _FETCHED if name in datasets for source in _FETCHED[name]]
+    tally = config["datasets"]["tallyqa"]
+    if "tallyqa" in wanted and tally["split"] == "train" and tally["subset"] != "published":
+        wanted.append("coco")
+    return [
+        {
+            "dataset": file.dataset.replace("_", " "),
+            "file": file.file,
+            "size": f"{file.bytes:,}".replace(",", "\\,") if file.bytes else "--",
+            "licence": file.licence,
+            "digest": file.checksum.partition(":")[2][:12],
+        }
+        for name in wanted
+        for file in load_sources()
+        if file.dataset == name
+    ]
 
 
 def _families(table: pd.DataFrame) -> dict[tuple[str, str], list[dict[str, Any]]]:

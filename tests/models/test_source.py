@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import zipfile
 
@@ -43,15 +44,30 @@ def test_hub_with_a_pinned_revision():
     assert (found.kind, found.value, found.revision) == ("hub", "org/name", REVISION)
 
 
-def test_a_hub_that_can_not_be_reached_says_what_to_do(monkeypatch):
-    import huggingface_hub
-
-    def unreachable(*args, **kwargs):
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(ModelError, match=r"hub:a/b could not be fetched .* use folder:PATH\."):
+def test_a_hub_model_that_was_not_fetched_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=r"hub:a/b at 0123\w+ is not fetched .* folder:PATH\."):
         load_model("m", "hub:a/b", REVISION)
+
+
+def test_weights_are_the_files_that_the_model_is_loaded_from(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    source = parse_source(f"folder:{tmp_path}")
+    for name in ("consolidated", "model-1", "model-2"):
+        (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
+    index = {"weight_map": {"a": "model-2.safetensors", "b": "model-1.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    names = [path.name for path in sources.weight_files(source)]
+    assert names == ["model-1.safetensors", "model-2.safetensors"]
+    (tmp_path / "model-1.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model-1\.safetensors is missing, but model\."):
+        sources.weight_files(source)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../b"}}')
+    with pytest.raises(ModelError, match="is damaged, or names other files"):
+        sources.weight_files(source)
+    # transformers takes one whole file before an index.
+    (tmp_path / "model.safetensors").write_bytes(b"whole")
+    assert [path.name for path in sources.weight_files(source)] == ["model.safetensors"]
 
 
 def test_pickled_weights_are_not_read(tmp_path):

@@ -29,11 +29,16 @@ except LensbenchError as error:
 # Absolute, since a rule may be inherited by a file of another folder.
 ENVIRONMENT = os.path.join(workflow.basedir, "environment.yml")
 
-catalog = Catalog(workflow.current_basedir.join("models").get_path_or_uri(True), rules)
+catalog = Catalog(
+    workflow.current_basedir.join("models").get_path_or_uri(True),
+    rules,
+    config["revisions"],
+)
 
-# One GPU, unless the command line or a profile says how many there are.
-if "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", 1)
+# One GPU and two downloads, unless the command line or a profile says how many there are.
+for resource, count in {"gpu": 1, "download": 2}.items():
+    if resource not in workflow.global_resources:
+        workflow.register_resource(resource, count)
 
 use_this_python(workflow.basedir)
 

@@ -1,4 +1,13 @@
 # Datasets: a manifest with one row a sample, pictures beside it.
+
+
+# The nodes of a cluster often have no network.
+localrules:
+    dataset_tallyqa,
+    dataset_oxford_flowers,
+    dataset_tf_flowers,
+
+
 rule dataset_scenes:
     output:
         manifest="results/datasets/scenes/manifest.parquet",
@@ -44,7 +53,11 @@ use rule dataset_scenes as dataset_flowers with:
         "logs/datasets/flowers.log",
     params:
         name="flowers",
-        options=options(config["datasets"]["flowers"], seed=config["seed"]),
+        options=options(
+            config["datasets"]["flowers"],
+            seed=config["seed"],
+            max_rejected=config["max_rejected"],
+        ),
 
 
 use rule dataset_scenes as dataset_facts with:
@@ -55,3 +68,80 @@ use rule dataset_scenes as dataset_facts with:
     params:
         name="facts",
         options=options(config["datasets"]["facts"], seed=config["seed"]),
+
+
+# Of what must be fetched, whatever is whole stays in resources/downloads and is not fetched again.
+use rule dataset_scenes as dataset_tallyqa with:
+    output:
+        manifest="results/datasets/tallyqa/manifest.parquet",
+        selection="results/datasets/tallyqa/selection.json",
+        images=directory("results/datasets/tallyqa/images"),
+    log:
+        "logs/datasets/tallyqa.log",
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    params:
+        name="tallyqa",
+        options=options(
+            config["datasets"]["tallyqa"],
+            seed=config["seed"],
+            mirror=config["mirror"],
+            max_rejected=config["max_rejected"],
+        ),
+
+
+use rule dataset_scenes as dataset_oxford_flowers with:
+    output:
+        manifest="results/datasets/oxford_flowers/manifest.parquet",
+        images=directory("results/datasets/oxford_flowers/images"),
+    log:
+        "logs/datasets/oxford_flowers.log",
+    resources:
+        mem_mb=2000,
+        runtime=480,
+    params:
+        name="oxford_flowers",
+        options=options(
+            config["datasets"]["oxford_flowers"],
+            seed=config["seed"],
+            mirror=config["mirror"],
+            max_rejected=config["max_rejected"],
+        ),
+
+
+use rule dataset_scenes as dataset_tf_flowers with:
+    output:
+        manifest="results/datasets/tf_flowers/manifest.parquet",
+        images=directory("results/datasets/tf_flowers/images"),
+    log:
+        "logs/datasets/tf_flowers.log",
+    resources:
+        mem_mb=2000,
+        runtime=480,
+    params:
+        name="tf_flowers",
+        options=options(
+            config["datasets"]["tf_flowers"],
+            seed=config["seed"],
+            mirror=config["mirror"],
+            max_rejected=config["max_rejected"],
+        ),
+
+
+use rule dataset_scenes as dataset_own with:
+    input:
+        config["datasets"]["own"]["folder"] or [],
+        config["datasets"]["own"]["questions"] or [],
+    output:
+        manifest="results/datasets/own/manifest.parquet",
+        images=directory("results/datasets/own/images"),
+    log:
+        "logs/datasets/own.log",
+    params:
+        name="own",
+        options=options(
+            config["datasets"]["own"],
+            seed=config["seed"],
+            max_rejected=config["max_rejected"],
+        ),

@@ -30,12 +30,22 @@ rule extract:
         source="",
         revision="",
         task="",
-        options=options(config["extraction"], seed=config["seed"]),
+        # How a large model is laid on GPUs ("auto"), and in how many bits ("8bit", "4bit").
+        device_map="",
+        quantization="",
+        # How it is asked (Jinja), if its own files don't say.
+        chat_template="",
+        commit=catalog.revision,
+        options=catalog.options(
+            config["extraction"],
+            seed=config["seed"],
+            max_rejected=config["max_rejected"],
+        ),
         code=code_version("extract"),
     message:
         "extract {wildcards.model} on {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "python -m lensbench extract {wildcards.model} --source {params.source:q} --revision {params.revision:q}"
+        "python -m lensbench extract {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
         " --shard {wildcards.shard} --options {params.options:q} --out $(dirname {output.samples})"
         " 2>&1 | tee {log} >&2"

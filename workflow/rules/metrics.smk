@@ -24,6 +24,7 @@ rule metrics:
             config["metrics"],
             examples=config["figures"]["examples"],
             seed=config["seed"],
+            max_rejected=config["max_rejected"],
         ),
         code=code_version("metrics"),
     message:

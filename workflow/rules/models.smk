@@ -15,6 +15,32 @@ rule fetch_smollm2_135m:
         "python -m lensbench fetch-model smollm2-135m --out {output} 2>&1 | tee {log} >&2"
 
 
+# From here on a hub's model is read from its cache (HF_HOME); what is whole isn't fetched again.
+rule fetch_hub:
+    output:
+        "resources/models/{model}/fetched.json",
+    log:
+        "logs/models/fetch-{model}.log",
+    wildcard_constraints:
+        model=catalog.of_hub(),
+    # The nodes of a cluster often have no network.
+    localrule: True
+    conda:
+        ENVIRONMENT
+    resources:
+        download=1,
+        mem_mb=2000,
+        runtime=1440,
+    params:
+        repository=catalog.repository,
+        revision=catalog.revision,
+    message:
+        "fetch {wildcards.model} from the hub"
+    shell:
+        "python -m lensbench fetch-hub {params.repository:q} --revision {params.revision:q}"
+        " --out {output} 2>&1 | tee {log} >&2"
+
+
 rule inspect:
     input:
         weights=catalog.weights,
@@ -34,7 +60,7 @@ rule inspect:
     params:
         source=catalog.source,
         revision=catalog.revision,
-        options=options(
+        options=catalog.options(
             dtype=config["extraction"]["dtype"],
             device=config["extraction"]["device"],
         ),

@@ -112,6 +112,8 @@ class Capture:
         if layer in self._heads[step]:
             raise ModelError(f"Block {layer} computes attention twice, so its heads are mixed.")
         image = self._image
+        # One device, where a large model lies on several.
+        rows = rows.to(image.device)
         if step:  # Generated positions are text.
             image = nn.functional.pad(image, (0, step))
         self._heads[step][layer] = head_statistics(rows, image, self._first)
@@ -169,10 +171,11 @@ class Capture:
 
     def _keep(self, layer: int, states: Tensor) -> None:
         # A copy: a view would keep the states of every position alive.
-        self._states[-1].append(states[:, -1].detach().clone())
+        self._states[-1].append(states[:, -1].detach().clone().to(self._image.device))
         if self._reader is not None and len(self._states) == 1:
-            self._reader(layer, states.detach())
+            self._reader(layer, states.detach().to(self._image.device))
 
     def _write(self, module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
         last = hidden_of(output).reshape(self._image.shape[0], -1, self._anatomy.hidden_size)[:, -1]
-        self._writes[-1].append(last.detach().float() * self._writers[module])
+        written = last.detach().float() * self._writers[module]
+        self._writes[-1].append(written.to(self._image.device))

@@ -32,6 +32,7 @@ class MetricOptions:
         confidence: of its intervals.
         early_exit: threshold τ of early exit.
         examples: how many samples `tokens` holds.
+        max_rejected: share of a run's samples that may be rejected.
     """
 
     seed: int = 0
@@ -39,6 +40,7 @@ class MetricOptions:
     confidence: float = 0.95
     early_exit: float = 0.9
     examples: int = 12
+    max_rejected: float = 1.0
 
 
 def compute_run(
@@ -58,12 +60,12 @@ def compute_run(
         at all (accuracy where no gold concept has a usable form) have no row.
 
     Raises:
-        DataError: if no sample could be read.
+        DataError: if no sample could be read, or more of them are rejected than may be.
         TraceError: if a shard or table is missing, damaged, or of another schema or run.
     """
     options = options or MetricOptions()
     boot = Bootstrap(options.seed, options.resamples, options.confidence)
-    run = load_run(trace_folders, model_folder)
+    run = load_run(trace_folders, model_folder, options.max_rejected)
     readings = lenses.readings(run)
     makers: dict[str, Callable[[], list[pd.DataFrame]]] = {
         "convergence": lambda: [_convergence(run)],

@@ -137,12 +137,19 @@ class RunData:
         return np.arange(self.meta.n_layers + 1)
 
 
-def load_run(trace_folders: Sequence[str | Path], model_folder: str | Path) -> RunData:
+def load_run(
+    trace_folders: Sequence[str | Path], model_folder: str | Path, max_rejected: float = 1.0
+) -> RunData:
     """Read a run's shards and its model's vocabulary and forms.
+
+    Args:
+        trace_folders: all shards of the run, in any order.
+        model_folder: where the model's vocabulary and forms are.
+        max_rejected: share of the samples that may be rejected.
 
     Raises:
         TraceError: if a shard or table is missing, damaged, of another schema or of another run.
-        DataError: if no sample could be read.
+        DataError: if no sample could be read, or more of them are rejected than may be.
     """
     folders = sorted((Path(folder) for folder in trace_folders), key=str)
     samples = read_table(folders, "samples")
@@ -166,6 +173,13 @@ def load_run(trace_folders: Sequence[str | Path], model_folder: str | Path) -> R
         raise DataError(
             f"{meta.model} on {meta.dataset}: none of {len(samples)} samples could be read{why}, "
             "so there is nothing to measure: check the dataset."
+        )
+    if rejected.mean() > max_rejected:
+        first = samples.loc[rejected, "rejected"].iloc[0]
+        raise DataError(
+            f"{meta.model} on {meta.dataset}: {int(rejected.sum())} of {len(samples)} samples are "
+            f"rejected, the first because {first}, more than max_rejected ({max_rejected:g}) "
+            "allows: check the dataset, or allow more."
         )
     kept = samples[~rejected].reset_index(drop=True)
     twice = kept["sample_id"].duplicated()

@@ -58,6 +58,7 @@ class Ending:
         """Return what the output embeddings are given for states [rows, d], in their own dtype."""
         states = hidden.to(next(self.unembedding.parameters()).dtype)[None]
         for step in self.tail:
+            states = _beside(step.module, states)
             states = step.module(states if step.scale == 1.0 else states * step.scale)
         return (states if self.tail_scale == 1.0 else states * self.tail_scale)[0]
 
@@ -80,11 +81,12 @@ class Ending:
             states = hidden.to(next(self.unembedding.parameters()).dtype)
         else:
             raise ModelError(f'"{lens}" is no lens: use "normed" or "raw".')
-        return self.after(self._unembedded(states))
+        return self.after(self._unembedded(states).to(hidden.device))
 
     def _unembedded(self, states: Tensor) -> Tensor:
         """Return the output embeddings' output [rows, V'], float32, in memory of its own."""
         head = self.unembedding
+        states = _beside(head, states)
         hooked = bool(head._forward_hooks or head._forward_pre_hooks)
         if type(head) is not nn.Linear or hooked or states.is_cuda or states.dtype != torch.float32:
             return head(states).float()
@@ -113,6 +115,12 @@ class Ending:
         if self.ruled_out is not None:
             values[..., self.ruled_out] = torch.finfo(values.dtype).min
         return values
+
+
+def _beside(module: nn.Module, states: Tensor) -> Tensor:
+    """Return states on a module's own device: a large model may lie on several."""
+    weight = next(module.parameters(), None)
+    return states if weight is None else states.to(weight.device)
 
 
 class _Product(nn.Module):
@@ -147,7 +155,7 @@ def find_ending(
     Raises:
         ModelError: with the reason, if it can't be repeated at other layers.
     """
-    final = rows_of(logits).detach()
+    final = rows_of(logits).detach().to(last.device)
     if unembedding is None:
         unembedding = _unnamed(model, calls, final.shape[-1])
     own = next((call for call in calls if call.module is unembedding), None)
@@ -181,7 +189,7 @@ def _ending(
     tail, current = _chain(list(_outermost(calls, own)), rows_of(last), own)
     if own is None:
         scale = 1.0
-        unembedded = unembedding(current)
+        unembedded = unembedding(_beside(unembedding, current)).to(current.device)
     else:
         if own.before is None or own.after is None:
             raise ModelError(f"{name} has output embeddings that give no tensor.")

@@ -111,7 +111,7 @@ def _readout(loaded: LoadedModel, traced: Traced) -> list[Check]:
     # The top token may differ only among logits that are equal but for rounding.
     top = ours.argmax(-1, keepdim=True)
     lost = theirs.amax(-1) - theirs.gather(-1, top)[..., 0]
-    limit = READOUT.get(loaded.dtype, READOUT_HALF)
+    limit = READOUT.get(loaded.precision, READOUT_HALF)
     wrong = int((lost > limit).sum())
     apart = (ours.log_softmax(-1) - theirs.log_softmax(-1)).abs().max()
     return [
@@ -141,7 +141,7 @@ def _injected(loaded: LoadedModel, single: Encoded) -> list[Check]:
     anatomy = loaded.anatomy
     states = trace_batch(loaded, single, 1).residuals[0, 0]
     apart, lost = 0.0, 0
-    limit = READOUT.get(loaded.dtype, READOUT_HALF)
+    limit = READOUT.get(loaded.precision, READOUT_HALF)
     for layer in sorted({0, anatomy.n_layers // 2}):
         with replaced_output(anatomy.blocks[-1], states[layer]):
             theirs = generate(loaded, single, 1, logits=True).logits[0].float()
@@ -162,7 +162,7 @@ def replaced_output(block: nn.Module, state: Tensor) -> Iterator[None]:
 
     def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         hidden = hidden_of(output).clone()
-        hidden[..., -1, :] = state.to(hidden.dtype)
+        hidden[..., -1, :] = state.to(hidden)
         if isinstance(output, Tensor):
             return hidden
         index = next(i for i, part in enumerate(output) if part is hidden_of(output))
@@ -196,7 +196,7 @@ def _attention(loaded: LoadedModel, batch: Encoded, traced: Traced) -> list[Chec
             same = row.shape == other.shape
             diff = (row - other)[keep].abs().max() if same else math.inf
             apart = max(apart, float(diff))
-    limit = ATTENTION.get(loaded.dtype, ATTENTION_HALF)
+    limit = ATTENTION.get(loaded.precision, ATTENTION_HALF)
     return [
         check("attention_sums_to_1", sums, limit, "the largest error of a row's sum"),
         check(

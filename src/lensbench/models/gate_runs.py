@@ -30,8 +30,8 @@ def padding(loaded: LoadedModel, traced: Traced, singles: Sequence[Encoded]) -> 
 def _limits(loaded: LoadedModel) -> tuple[float, float]:
     """Return what a batch may change at the first step, and at those that go on from a cache."""
     return (
-        PADDING.get(loaded.dtype, PADDING_HALF),
-        CACHE.get(loaded.dtype, PADDING_HALF),
+        PADDING.get(loaded.precision, PADDING_HALF),
+        CACHE.get(loaded.precision, PADDING_HALF),
     )
 
 
@@ -50,7 +50,7 @@ def cache(loaded: LoadedModel, singles: Sequence[Encoded]) -> Check:
             except (RuntimeError, IndexError, ValueError, TypeError):
                 continue
         apart = max(apart, min(ways, default=math.inf))
-    limit = CACHE.get(loaded.dtype, PADDING_HALF)
+    limit = CACHE.get(loaded.precision, PADDING_HALF)
     detail = "the largest difference of log-probabilities with a key-value cache from those without"
     return check("cache_changes_nothing", apart, limit, detail)
 

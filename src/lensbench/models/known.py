@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lensbench.errors import ConfigError, ModelError
+from lensbench.models.hub import is_fetched
 from lensbench.models.rules import ModelRule, read_rule, rule_files
 from lensbench.models.source import (
     COMMIT,
@@ -34,9 +35,10 @@ class Known:
     Args:
         name: its name.
         source: as `parse_source` takes it.
-        revision: the commit that the workflow pins, None for a source that needs none.
+        revision: the commit that the workflow pins, None for a source that needs none or whose
+            rule leaves it to the configuration.
         task: "text" or "image-text"; "" if its rule can't be read.
-        there: "packaged", "fetched", "to be fetched", "on the hub" or "missing".
+        there: "packaged", "fetched", "to be fetched", "on the hub", "revision needed" or "missing".
     """
 
     name: str
@@ -206,9 +208,8 @@ def _of_rule(rule: ModelRule) -> Known:
     if kind == "packaged":
         there = "packaged" if value in packaged_models() else "missing"
     elif kind == "hub":
-        folder = _cached(value, rule.revision)
-        there = "on the hub"
-        if folder is not None and any(folder.glob("*.safetensors")):
+        there = "on the hub" if rule.revision else "revision needed"
+        if rule.revision and is_fetched(value, rule.revision):
             there = "fetched"
     else:
         # Here first, as the workflow itself sees it when it is run here.
@@ -219,7 +220,8 @@ def _of_rule(rule: ModelRule) -> Known:
             there = "fetched"
         elif path.name == _SMOLLM2:
             there = "to be fetched"
-    return Known(rule.name, source, rule.revision if kind == "hub" else None, rule.task, there)
+    pinned = rule.revision or None if kind == "hub" else None
+    return Known(rule.name, source, pinned, rule.task, there)
 
 
 def _nearest(given: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from lensbench.errors import LensbenchError, ModelError, reason_of
 from lensbench.models.anatomy import Anatomy, find_anatomy, text_config
 from lensbench.models.batches import join, same
 from lensbench.models.pictures import stream_changes
+from lensbench.models.placing import ON_ONE_DEVICE, Placing, refuse_offloaded
 from lensbench.models.processors import load_processor
 from lensbench.models.prompt import Prompter, encode_probes
 from lensbench.models.source import Source, local_folder, parse_source, weight_files, weights_sha256
@@ -49,6 +52,8 @@ class LoadedModel:
         dtype: "float32", "bfloat16" or "float16".
         device: "cpu", "cuda", …
         missing: parameters that no weights file had (and that were made up at random).
+        device_map: "auto" if accelerate laid it over the devices, else "".
+        quantization: "8bit", "4bit" or "".
         pads: whether a padded batch gives what single samples give; else prompts of one length
             make a batch.
         joins: whether prompts encoded alone can be joined into a batch like the processor's own.
@@ -67,13 +72,20 @@ class LoadedModel:
     dtype: str
     device: str
     missing: tuple[str, ...] = ()
+    device_map: str = ""
+    quantization: str = ""
     pads: bool = True
     joins: bool = True
 
     @property
     def n_parameters(self) -> int:
         """Number of parameters, shared ones counted once."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return sum(_numel(parameter) for parameter in self.model.parameters())
+
+    @property
+    def precision(self) -> str:
+        """What its rounding is judged as: a quantized model's is never finer than bfloat16's."""
+        return "bfloat16" if self.quantization else self.dtype
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -89,8 +101,13 @@ def load_model(
     dtype: str = "auto",
     device: str = "auto",
     verify: bool = True,
+    device_map: str = "",
+    quantization: str = "",
+    chat_template: str = "",
 ) -> LoadedModel:
     """Load a model, find its parts and have it pass the gate.
+
+    Nothing is fetched: a hub's model must be in the cache.
 
     Args:
         name: the name it gets.
@@ -99,12 +116,17 @@ def load_model(
         dtype: "auto" (bfloat16 on CUDA, else float32), "float32", "bfloat16" or "float16".
         device: "auto" (CUDA if there is one), "cpu", "cuda", …
         verify: whether the gate must pass.
+        device_map: "auto" to lay it over all GPUs, "" to put it on one device; a device that is
+            named takes the whole model.
+        quantization: "8bit" or "4bit" (bitsandbytes, on a GPU), "" for none.
+        chat_template: how it is asked (Jinja), if its own files don't say.
 
     Raises:
         ModelError: if it can't be found, loaded or read layer by layer.
         GateError: if a check of the gate fails.
     """
     origin = parse_source(source, revision)
+    placing = Placing.checked(device_map, quantization, device)
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     precision = (
         ("bfloat16" if where.startswith("cuda") else "float32") if dtype == "auto" else dtype
@@ -113,15 +135,23 @@ def load_model(
         raise ModelError(f'dtype "{dtype}" is unknown: use auto, {", ".join(DTYPES)}.')
     weight_files(origin)  # Before anything is built: there must be some that can be read safely.
     try:
-        task, model, processor, missing = _load(origin, DTYPES[precision])
-        model = model.to(where)
+        task, model, processor, missing = _load(
+            origin,
+            DTYPES[precision],
+            placing.options(DTYPES[precision], where),
+            chat_template,
+        )
+        if placing.moves:
+            model = model.to(where)
+        else:
+            refuse_offloaded(str(origin), model)
     except LensbenchError:
         raise
     # transformers raises anything from KeyError to its own classes for a folder that isn't right.
     except Exception as error:
         reason = reason_of(error)
         raise ModelError(f"{origin} can't be loaded: {reason}") from error
-    loaded = prepare(name, model, processor, task, origin, precision, missing)
+    loaded = prepare(name, model, processor, task, origin, precision, missing, placing)
     if verify:
         from lensbench.models.gate import run_gate
 
@@ -137,6 +167,7 @@ def prepare(
     source: Source | None = None,
     dtype: str = "float32",
     missing: tuple[str, ...] = (),
+    placing: Placing = ON_ONE_DEVICE,
 ) -> LoadedModel:
     """Make a model that is in memory ready to be looked into.
 
@@ -148,6 +179,7 @@ def prepare(
         source: where it comes from, if from files.
         dtype: the name of its floating type.
         missing: parameters that no file had.
+        placing: how it lies on its devices, and how its weights are held.
 
     Raises:
         ModelError: if it can't be read layer by layer.
@@ -200,6 +232,8 @@ def prepare(
         dtype=dtype,
         device=str(model.device),
         missing=missing,
+        device_map=placing.device_map,
+        quantization=placing.quantization,
         joins=same(join(probes.singles, tokenizer.pad_token_id), probes.batch),
     )
     from lensbench.models.gate_runs import pads
@@ -223,12 +257,14 @@ def longest_prompt(model: Any) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _load(source: Source, dtype: torch.dtype) -> tuple[str, Any, Any, tuple[str, ...]]:
+def _load(
+    source: Source, dtype: torch.dtype, placing: Mapping[str, Any], template: str
+) -> tuple[str, Any, Any, tuple[str, ...]]:
     """Return (task, model, processor, names of missing parameters)."""
     folder = str(local_folder(source))
     # The attention that the model itself prefers: SDPA where it can.
     options: dict[str, Any] = {"dtype": dtype}
-    options |= {"trust_remote_code": False, "output_loading_info": True}
+    options |= {"trust_remote_code": False, "output_loading_info": True, **placing}
     if source.kind == "gguf":
         extra: dict[str, Any] = {"gguf_file": Path(source.value).name}
         kind, options = "", options | extra
@@ -239,9 +275,14 @@ def _load(source: Source, dtype: torch.dtype) -> tuple[str, Any, Any, tuple[str,
     auto: Any
     if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         task, auto, processor = "image-text", AutoModelForImageTextToText, load_processor(folder)
+        if template and not getattr(processor, "chat_template", None):
+            processor.chat_template = template
         # Asked in another form than it was trained on, a model gives numbers that mean nothing.
         if not getattr(processor, "chat_template", None):
-            raise ModelError(f"{source} has no chat template: add its chat_template.jinja.")
+            raise ModelError(
+                f"{source} has no chat template: add its chat_template.jinja, "
+                "or chat_template to the params of its rule."
+            )
     elif source.kind == "gguf" or kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         task, auto = "text", AutoModelForCausalLM
         processor = AutoTokenizer.from_pretrained(folder, **extra)
@@ -252,3 +293,9 @@ def _load(source: Source, dtype: torch.dtype) -> tuple[str, Any, Any, tuple[str,
         )
     model, info = auto.from_pretrained(folder, **options)
     return task, model, processor, tuple(sorted(info["missing_keys"]))
+
+
+def _numel(parameter: Any) -> int:
+    """Return the number of a parameter's elements; in 4 bits, two of them make one that is held."""
+    state = getattr(parameter, "quant_state", None)
+    return int(parameter.numel() if state is None else math.prod(state.shape))

@@ -203,10 +203,12 @@ def watched(
     calls: list[Call] = []
     open_calls: dict[int, list[Call]] = {}
     moments = itertools.count()
+    # One device, where a large model lies on several: the tensors are compared.
+    home = next(model.parameters()).device
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
-            state: Tensor | None = input_of(args, kwargs).clone()
+            state: Tensor | None = input_of(args, kwargs).clone().to(home)
         except ModelError:
             state = None
         call = Call(module, state, next(moments))
@@ -218,7 +220,7 @@ def watched(
     ) -> None:
         made = tensor_of(output)
         call = open_calls[id(module)].pop()
-        call.after, call.left = None if made is None else made.clone(), next(moments)
+        call.after, call.left = None if made is None else made.clone().to(home), next(moments)
 
     with torch.no_grad(), hooked(modules, enter, leave):
         output = run()

@@ -27,7 +27,8 @@ class ModelRule:
     Args:
         name: the model's name, which is its file's.
         source: as `parse_source` takes it; a relative path starts from `place`.
-        revision: pinned commit, or what stands in its place for a source that needs none.
+        revision: pinned commit, or what stands in its place for a source that needs none; "" if
+            the configuration must give it.
         task: "text" or "image-text".
         place: the folder that the workflow is run in.
     """

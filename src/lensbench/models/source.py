@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -25,9 +26,12 @@ SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db
 _KINDS = ("packaged", "folder", "gguf", "hub")
 #: A commit of a hub repository.
 COMMIT = re.compile(r"[0-9a-f]{40}")
+_WEIGHT_NAME = re.compile(r"[\w-][\w.-]*\.safetensors")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+")
 #: What of a hub repository is fetched: never code, never pickled weights.
-_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+#: Weights in one file, and the list of the files of those that are in several.
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,10 @@ def packaged_models() -> list[str]:
 
 
 def local_folder(source: Source) -> Path:
-    """Return the folder that holds a model's files, fetching it from the hub if need be.
+    """Return the folder that holds a model's files; of a hub's model, the one it was fetched into.
 
     Raises:
-        ModelError: if the hub can't be reached or doesn't have the repository.
+        ModelError: if a hub's model was not fetched.
     """
     if source.kind == "packaged":
         return PACKAGED / source.value
@@ -102,21 +106,13 @@ def local_folder(source: Source) -> Path:
         return Path(source.value)
     if source.kind == "gguf":
         return Path(source.value).parent
-    from huggingface_hub import snapshot_download
+    from lensbench.models.hub import fetched_folder
 
-    try:
-        found = snapshot_download(source.value, revision=source.revision, allow_patterns=_HUB_FILES)
-    # The hub's client raises many kinds of error, of several packages; all mean the same here.
-    except Exception as error:
-        raise ModelError(
-            f"{source} could not be fetched ({type(error).__name__}): check the network and the "
-            "revision, or download it elsewhere and use folder:PATH."
-        ) from error
-    return Path(found)
+    return fetched_folder(source.value, str(source.revision))
 
 
 def weight_files(source: Source) -> list[Path]:
-    """Return the files of a model's weights, sorted by name.
+    """Return the files of a model's weights, sorted by name: those that transformers loads.
 
     Raises:
         ModelError: if there is none: only safetensors and GGUF are read.
@@ -124,10 +120,39 @@ def weight_files(source: Source) -> list[Path]:
     if source.kind == "gguf":
         return [Path(source.value)]
     folder = local_folder(source)
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        files = [folder / name for name in sorted(indexed_weights(folder / INDEX))]
+        for file in files:
+            if not file.is_file():
+                raise ModelError(f"{file} is missing, but {INDEX} names it: copy it there.")
+        return files
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder} has no .safetensors file: convert the weights to safetensors.")
     return files
+
+
+def indexed_weights(path: Path) -> set[str]:
+    """Return the names of the files that an index of weights names.
+
+    Args:
+        path: a model.safetensors.index.json.
+
+    Raises:
+        ModelError: if it is damaged, or names anything but safetensors beside it.
+    """
+    try:
+        names = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+        plain = bool(names) and all(_WEIGHT_NAME.fullmatch(name) for name in names)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        plain = False
+    if not plain:
+        raise ModelError(
+            f"{path} is damaged, or names other files than safetensors beside it: fetch it again."
+        )
+    return {str(name) for name in names}
 
 
 def weights_sha256(source: Source) -> str:

@@ -19,16 +19,20 @@ FEWEST_SAMPLES = 5  # an answer asked less often has no accuracy worth a column
 
 
 def summary(frames: Frames) -> pd.DataFrame:
-    """Return a row a run: accuracy, convergence, first hit, changes of mind, last block."""
+    """Return a row a run: accuracy, convergence and so on, and the share of samples rejected."""
     table = frames["summary"]
     rows = []
     for model, dataset in runs_of(table):
         run = of_run(table, model, dataset).set_index("metric")
-        n = run["n"].get("accuracy", float("nan"))
+        # Where no answer is known there is no accuracy, but all else is of the same samples.
+        n = run["n"].get("accuracy", run["n"].get("convergence_depth", float("nan")))
+        rejected = run["value"].get("n_rejected", float("nan"))
         rows.append({
             "dataset": dataset, "model": model, **_with_bounds(run, SUMMARY_METRICS), "n": n,
+            "rejected": rejected / run["n"].get("n_rejected", float("nan")),
         })  # fmt: skip
-    return pd.DataFrame(rows, columns=["dataset", "model", *_bounded(SUMMARY_METRICS), "n"])
+    columns = ["dataset", "model", *_bounded(SUMMARY_METRICS), "n", "rejected"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _bounded(metrics: tuple[str, ...]) -> list[str]:

@@ -28,6 +28,13 @@ def number(value: object, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if value >= 0 else f"$-${-value:.{digits}f}"
 
 
+def percent(value: object) -> str:
+    """Return a share as LaTeX in percent, one digit after the point unless it is 0 or 1."""
+    if not isinstance(value, int | float) or math.isnan(value):
+        return NONE
+    return f"{100 * value:.{0 if value in (0, 1) else 1}f}\\,\\%"
+
+
 def scientific(value: object) -> str:
     """Return a small number as LaTeX with one digit and a power of ten, in text mode."""
     if not isinstance(value, int | float) or math.isnan(value):
@@ -69,13 +76,13 @@ def summary(frame: pd.DataFrame) -> str:
             *(with_interval(row, metric) if metric in with_band else
               number(row[metric], 1 if metric == "first_hit_layer" else 2)
               for metric in SUMMARY_METRICS),
-            number(row["n"], 0),
+            number(row["n"], 0), percent(row["rejected"]),
         ]
         for dataset, (_, row) in zip(_grouped(frame), frame.iterrows(), strict=True)
     ]  # fmt: skip
-    header = ["dataset", "model", *(heads[metric] for metric in SUMMARY_METRICS), "$n$"]
+    header = ["dataset", "model", *(heads[metric] for metric in SUMMARY_METRICS), "$n$", "rejected"]
     columns = "ll" + "".join("l" if metric in with_band else "r" for metric in SUMMARY_METRICS)
-    return tabular(header, rows, columns + "r", note="No run was summarized.")
+    return tabular(header, rows, columns + "rr", note="No run was summarized.")
 
 
 def _at(row: pd.Series, value: str, layer: str) -> str:
