@@ -32,6 +32,24 @@ from lensbench.datasets.manifest import read_manifest
             ["dataset", "scenes", "--out", "x", "--options", '{"n": 4, "seed": "a"}'],
             "The dataset scenes takes a whole number for seed, not 'a'",
         ),
+        (
+            ["dataset", "scenes", "--out", "x", "--options", '{"n": 4, "seed": -1}'],
+            "The dataset scenes takes a seed of 0 or more, not -1.",
+        ),
+        (
+            ["dataset", "own", "--out", "x", "--options", '{"n": 4, "seed": 1, "folder": 5}'],
+            "The dataset own takes a text or null for folder, not 5",
+        ),
+        (
+            ["dataset", "tf_flowers", "--out", "x", "--options",
+             '{"n": 4, "seed": 1, "max_rejected": 1.5}'],
+            "The dataset tf_flowers takes a max_rejected of between 0 and 1, not 1.5.",
+        ),
+        (
+            ["dataset", "tf_flowers", "--out", "x", "--options",
+             '{"n": 4, "seed": 1, "max_rejected": NaN}'],
+            "--options has NaN, which is no number",
+        ),
         (["fetch-model", "gpt9", "--out", "x"], "gpt9 can't be fetched here"),
         (["figure", "nope", "--metrics", ".", "--out", "x"], "There is no figure 'nope'"),
         (
@@ -39,7 +57,7 @@ from lensbench.datasets.manifest import read_manifest
             "by_layer.csv is missing",
         ),
     ],
-)
+)  # fmt: skip
 def test_bad_input_is_one_sentence_and_leaves_nothing(
     tmp_path: Path, lensbench: Callable[..., Done], arguments: list[str], words: str
 ) -> None:

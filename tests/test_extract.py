@@ -185,22 +185,6 @@ def test_a_shard_of_nothing_but_rejected_samples_is_written(tmp_path, extracted)
     assert read_table(out, "trajectory").empty
 
 
-def test_a_shard_ends_once_the_dataset_has_too_many_rejected(tmp_path, extracted):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    Image.new("RGB", (32, 32), "red").save(folder / "good.png")
-    images = ["good.png", "a.png", "good.png", "b.png"]
-    data = written_manifest(folder, ["How many ?"] * 4, images=images, style="chat")
-    half = replace(OPTIONS, max_rejected=0.5)
-    assert len(read_table(extracted(image_model("llava"), data, half), "samples")) == 4
-    said = (
-        r"2 of 4 samples of this shard are rejected, .* a\.png is missing.* max_rejected \(0\.49\)"
-    )
-    with pytest.raises(DataError, match=said):
-        extracted(image_model("llava"), data, replace(OPTIONS, max_rejected=0.49), name="few")
-    assert not (tmp_path / "few").exists()
-
-
 def test_two_runs_give_the_same_bytes(tmp_path, extracted):
     loaded = text_model("llama")
     data = written_manifest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 from nbclient import NotebookClient
+from PIL import Image
 
 from lensbench import workflow
 from lensbench.config import ROOT
@@ -415,3 +417,24 @@ def test_one_file_adds_a_model_end_to_end(
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("tiny-fifth" in str(output) for output in shown)
+
+
+def test_a_changed_picture_of_one_s_own_is_noticed(
+    tree: Path, snakemake: Snakemake, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    (photos / "cats").mkdir(parents=True)
+    Image.new("RGB", (8, 8), "red").save(photos / "cats/a.png")
+    settings = {"n": 5, "folder": str(photos), "question": "How many?"}
+    (tree / "mine.yaml").write_text(json.dumps({"datasets": {"own": settings}}), encoding="utf-8")
+    manifest = "results/datasets/own/manifest.parquet"
+    asked = (manifest, "--configfile", "mine.yaml")
+    assert snakemake(*asked).returncode == 0
+    before = (tree / manifest).read_bytes()
+    assert "Nothing to be done" in snakemake(*asked).stdout + snakemake(*asked).stderr
+    # In place and in a subfolder: no folder's time changes. Later than the manifest by any clock.
+    Image.new("RGB", (8, 8), "blue").save(photos / "cats/a.png")
+    late = (tree / manifest).stat().st_mtime + 5
+    os.utime(photos / "cats/a.png", (late, late))
+    assert snakemake(*asked).returncode == 0
+    assert (tree / manifest).read_bytes() != before, "traces of the old picture would be kept"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -56,7 +57,7 @@ def _stay_offline() -> None:
 
 def _settings(options: str) -> dict[str, Any]:
     try:
-        settings = json.loads(options)
+        settings = json.loads(options, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise ConfigError(f"--options is no valid JSON at character {error.pos}.") from None
     if not isinstance(settings, dict):
@@ -64,12 +65,22 @@ def _settings(options: str) -> dict[str, Any]:
     return settings
 
 
+def _no_number(name: str) -> NoReturn:
+    raise ConfigError(f"--options has {name}, which is no number: correct it.")
+
+
+#: What settings of these names may be, wherever they are taken.
+_RANGES = {"seed": (0, math.inf), "max_rejected": (0, 1)}
 _TYPES: dict[str, Any] = {
     "int": int,
     "int | None": (int, type(None)),
     "float": (int, float),
     "str": str,
     "str | None": (str, type(None)),
+    "str | Path": str,
+    "str | Path | None": (str, type(None)),
+    "Sequence[str]": list,
+    "Sequence[int]": list,
     "bool": bool,
 }
 _KINDS = {
@@ -78,6 +89,10 @@ _KINDS = {
     "float": "a number",
     "str": "a text",
     "str | None": "a text or null",
+    "str | Path": "a text",
+    "str | Path | None": "a text or null",
+    "Sequence[str]": "a list",
+    "Sequence[int]": "a list",
     "bool": "true or false",
 }
 
@@ -99,6 +114,10 @@ def _fitting(
             raise ConfigError(
                 f"{what} takes {_KINDS[kind]} for {key}, not {settings[key]!r}: correct --options."
             )
+        low, high = _RANGES.get(key, (-math.inf, math.inf))
+        if key in _RANGES and not low <= settings[key] <= high:
+            limits = f"{low} or more" if high == math.inf else f"between {low} and {high}"
+            raise ConfigError(f"{what} takes a {key} of {limits}, not {settings[key]}.")
     for key, parameter in wanted.items():
         if parameter.default is parameter.empty and key not in settings:
             raise ConfigError(f"{what} needs the setting {key}: give it in --options.")

@@ -39,9 +39,12 @@ from lensbench.trace import TraceMeta, read_meta, read_table, write_shard
 from lensbench.tracing import ExtractOptions, trace_rows
 
 _PACKAGES = (
+    "accelerate",
+    "bitsandbytes",
     "lensbench",
     "numpy",
     "pandas",
+    "pillow",
     "pyarrow",
     "safetensors",
     "tokenizers",
@@ -97,8 +100,7 @@ def extract_shard(
     )
     name = Path(manifest_folder).name if dataset is None else dataset
     meta = _meta(loaded, name, shard, n_shards, options)
-    most = int(options.max_rejected * len(manifest))
-    tables = _trace(loaded, rows, Path(manifest_folder), groups, options, most, log)
+    tables = _trace(loaded, rows, Path(manifest_folder), groups, options, log)
     provenance = _provenance(loaded, meta, options, len(rows), Path(manifest_folder) / FILE_NAME)
     write_shard(out_folder, tables, meta, provenance)
 
@@ -150,14 +152,9 @@ def _trace(
     folder: Path,
     groups: TokenGroups,
     options: ExtractOptions,
-    most: int,
     log: str | Path | None,
 ) -> dict[str, pd.DataFrame]:
-    """Return the tables of a shard.
-
-    Raises:
-        DataError: if more than `most` of its samples are rejected.
-    """
+    """Return the tables of a shard."""
     tables: dict[str, list[pd.DataFrame]] = {
         "trajectory": [],
         "heads": [],
@@ -165,7 +162,6 @@ def _trace(
         "patches": [],
     }
     samples: list[dict[str, Any]] = []
-    reasons: list[str] = []
     norms: dict[str, Tensor] = {}
     workers = default_workers(loaded.device) if options.workers is None else options.workers
     feed = batches(
@@ -185,15 +181,6 @@ def _trace(
                 batch = waiting.pop()
                 if isinstance(batch, Prepared):
                     samples.append(rejected_row(batch.row, batch.reason))
-                    reasons.append(batch.reason)
-                    if len(reasons) > most:
-                        # Known before the other shards are: the dataset's share is passed already.
-                        raise DataError(
-                            f"{loaded.name}: {len(reasons)} of {len(rows)} samples of this shard "
-                            f"are rejected, the first because {reasons[0]}, more than "
-                            f"max_rejected ({options.max_rejected:g}) allows of the dataset: "
-                            "check it, or allow more."
-                        )
                     progress.advance(1)
                     continue
                 if len(batch.samples) > limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,20 @@ def describe(loaded: LoadedModel) -> dict[str, Any]:
         "dtype": loaded.dtype,
         "device_map": loaded.device_map,
         "quantization": loaded.quantization,
+        "chat_template_sha256": _digest(getattr(loaded.processor, "chat_template", None)),
         "source": loaded.source,
         "revision": loaded.revision,
         "weights_sha256": loaded.weights_sha256,
     }
+
+
+def _digest(template: object) -> str:
+    """Return the SHA-256 of how a model is asked; "" if it has no template."""
+    if not template:
+        return ""
+    # A tokenizer may have several by name.
+    text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def model_meta(loaded: LoadedModel) -> TraceMeta:

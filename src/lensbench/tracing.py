@@ -43,7 +43,6 @@ class ExtractOptions:
         lens: "normed" (final norm at every layer) or "raw" (at none but the last).
         floor_directions: random directions a layer for the floors.
         seed: of the random directions.
-        max_rejected: share of the dataset's samples that may be rejected.
         config_hash: digest of the configuration, noted in the provenance.
     """
 
@@ -57,7 +56,6 @@ class ExtractOptions:
     lenses: Sequence[str] = ("raw", "attention", "mlp")
     floor_directions: int = 64
     seed: int = 0
-    max_rejected: float = 1.0
     config_hash: str = ""
 
     def __post_init__(self) -> None:

@@ -272,6 +272,26 @@ def code_version(stage: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def files_in(folder: str | None) -> list[str]:
+    """Return every file in a folder of somebody's pictures, as inputs whose changes are noticed.
+
+    A folder's own time says nothing of what was replaced in it, or below it.
+
+    Args:
+        folder: none for none.
+    """
+    if folder is None:
+        return []
+    found = [
+        os.path.join(parent, name)
+        for parent, folders, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".") and "/." not in os.path.relpath(parent, folder)
+    ]
+    # Names that are no text can't be an input; what they hold is read all the same.
+    return [folder, *sorted(name for name in found if name.isprintable())]
+
+
 def options(*groups: Mapping[str, Any], **more: Any) -> str:
     """Return settings as one line of JSON, keys sorted, as the command line takes them."""
     merged: dict[str, Any] = {}

@@ -17,7 +17,7 @@ from tests.published import jpeg, publish, tgz
 
 from lensbench.datasets import oxford_flowers, tf_flowers
 from lensbench.datasets.flowers import PROMPT
-from lensbench.datasets.manifest import read_manifest
+from lensbench.datasets.manifest import read_about, read_manifest
 from lensbench.errors import DataError
 
 # Kind of the photographs 1 to 12; 1 to 4 are for training, 5 and 6 for validation.
@@ -111,6 +111,8 @@ def test_oxford_splits(
     oxford_flowers.make(tmp_path / "o", n=100, split=split, **oxford())
     ids = read_manifest(tmp_path / "o")["sample_id"].tolist()
     assert ids == [f"oxford_flowers-image_{number:05d}" for number in numbers]
+    selection = read_about(tmp_path / "o")["selection"]
+    assert selection == {"dataset": "oxford_flowers", "n": 100, "seed": 0, "split": split}
 
 
 def test_oxford_photograph_that_lacks_is_a_row(
@@ -177,6 +179,8 @@ def test_tensorflow_photographs_keep_their_kind(
     tf_flowers.make(tmp_path / "few", n=5, **options)
     sources = read_manifest(tmp_path / "few")["source"]
     assert sorted(source.rpartition(" ")[2] for source in sources) == sorted(kinds)
+    selection = read_about(tmp_path / "few")["selection"]
+    assert selection == {"dataset": "tf_flowers", "n": 5, "seed": 1}
 
 
 def test_tensorflow_archive_without_photographs_is_refused(

@@ -382,3 +382,19 @@ def test_a_truncated_picture_is_never_taken_for_whole(tmp_path: Path, suffix: st
         made = convert(Picture(path, path.name, "a"), tmp_path, tmp_path / "out.png")
         assert made.reason == "not a picture" or made.reason.startswith("unreadable"), cut
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_photograph_that_is_square_once_shrunk_keeps_its_turned_size(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Lies on its side; half of it, 897 × 897, is what is decoded.
+    Image.new("RGB", (1793, 1794)).save(tmp_path / "a.jpg", exif=exif)
+    made = convert(Picture(tmp_path / "a.jpg", "a.jpg", "a"), tmp_path, tmp_path / "out.png")
+    assert (made.original, made.size) == ((1794, 1793), (448, 448))
+
+
+def test_labels_of_names_that_print_alike_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / os.fsdecode(b"\xff.png"))
+    picture(tmp_path / os.fsdecode(b"\xfe.png"))
+    (tmp_path / "labels.csv").write_text("file,color\n\ufffd.png,red\n", encoding="utf-8")
+    with pytest.raises(DataError, match="line 2: 2 files of the folder print as"):
+        make(tmp_path / "out", n=9, seed=0, folder=tmp_path)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lensbench.datasets import DATASETS
@@ -11,6 +14,7 @@ from lensbench.datasets.manifest import (
     COLUMNS,
     building,
     check_rejected,
+    read_about,
     read_manifest,
     write_manifest,
 )
@@ -32,7 +36,8 @@ ROW = {
 
 
 def frame(**changes: Any) -> pd.DataFrame:
-    return pd.DataFrame([{**ROW, **changes}])
+    # As objects, for pandas' own texts can't hold half a character.
+    return pd.DataFrame([{**ROW, **changes}], dtype=object)
 
 
 def test_what_is_written_is_read_sorted(tmp_path: Path) -> None:
@@ -57,6 +62,11 @@ def test_what_is_written_is_read_sorted(tmp_path: Path) -> None:
         ({"family": ""}, "family is blank"),
         ({"gold": "three"}, "gold is 'three', not a concept"),
         ({"gold": 3}, "gold is 3, not a text"),
+        ({"prompt": "x \ud800"}, r"prompt is 'x \\ud800', which has half a character"),
+        (
+            {"objects": '[{"shape":"\udfff","color":"c","box":[1,2,3,4]}]'},
+            "objects is .* half a char",
+        ),
         ({"rejected": None}, "rejected is None, not a text"),
         ({"sample_id": "../a"}, "its id may have only"),
         ({"sample_id": "a b"}, "its id may have only"),
@@ -154,3 +164,52 @@ def test_too_many_rejected_samples_are_refused() -> None:
     )
     with pytest.raises(DataError, match="None of the 2 samples of own can be read"):
         check_rejected(samples(2, 0), 1.0, "own")
+
+
+def test_the_manifest_depends_on_the_bytes_of_its_pictures(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"first")
+    (tmp_path / "images" / "b.png").write_bytes(b"other")
+    rows = [
+        {**ROW, "sample_id": "3", "image": "images/b.png"},
+        {**ROW, "sample_id": "2", "image": "images/lacks.png", "rejected": "torn"},
+        {**ROW, "sample_id": "1"},
+        {**ROW, "sample_id": "0"},
+    ]
+    lines = [(b"first", "images/a.png"), (b"other", "images/b.png")]
+    text = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for data, name in lines)
+    write_manifest(tmp_path, pd.DataFrame(rows))
+    assert read_about(tmp_path) == {"pictures": hashlib.sha256(text.encode()).hexdigest()}
+    first = (tmp_path / "manifest.parquet").read_bytes()
+    write_manifest(tmp_path, pd.DataFrame(rows[::-1]))
+    assert (tmp_path / "manifest.parquet").read_bytes() == first
+    (tmp_path / "images" / "a.png").write_bytes(b"First")
+    write_manifest(tmp_path, pd.DataFrame(rows))
+    assert (tmp_path / "manifest.parquet").read_bytes() != first
+
+
+def test_what_selected_the_samples_is_part_of_the_manifest(tmp_path: Path) -> None:
+    text = pd.DataFrame([{**ROW, "kind": "text", "image": None}])
+    write_manifest(tmp_path, text, {"seed": 1, "n": 5, "question": "多少？"})
+    assert read_about(tmp_path) == {"selection": {"n": 5, "seed": 1, "question": "多少？"}}
+    first = (tmp_path / "manifest.parquet").read_bytes()
+    write_manifest(tmp_path, text, {"question": "多少？", "n": 5, "seed": 1})
+    assert (tmp_path / "manifest.parquet").read_bytes() == first
+    write_manifest(tmp_path, text, {"question": "多少？", "n": 5, "seed": 2})
+    assert (tmp_path / "manifest.parquet").read_bytes() != first
+    assert read_manifest(tmp_path).loc[0, "sample_id"] == "scenes-00001"
+
+
+def test_what_is_said_about_a_manifest_may_lack(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no manifest .*: make the dataset first"):
+        read_about(tmp_path)
+    frame().to_parquet(tmp_path / "manifest.parquet")
+    assert read_about(tmp_path) == {}
+    (tmp_path / "manifest.parquet").write_bytes(b"PAR1 no PAR1")
+    with pytest.raises(DataError, match="damaged"):
+        read_about(tmp_path)
+    for text in (b"{", b"[]", b"\xff"):
+        table = pa.table({"a": [1]}).replace_schema_metadata({b"lensbench": text})
+        pq.write_table(table, tmp_path / "manifest.parquet")
+        with pytest.raises(DataError, match="damaged"):
+            read_about(tmp_path)

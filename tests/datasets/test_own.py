@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import unicodedata
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from lensbench.datasets.manifest import read_manifest
+from lensbench.datasets.manifest import read_about, read_manifest
 from lensbench.datasets.own import make
 from lensbench.errors import DataError
+from lensbench.files import sha256_of
 
 
 @pytest.fixture
@@ -141,6 +144,23 @@ def test_a_bad_line_of_a_csv_is_named(tmp_path: Path, photos: Path, text: str, s
         ('\n["b.png", "Why?"]\n', "line 2: it is no object"),
         ('{"file": ["b.png"], "question": "Why?"}', r"line 1: its file is \['b.png'\]"),
         ('{"file": "b.png", "question": true}', "line 1: its question is True"),
+        (
+            r'{"file": "b.png", "question": "x \ud800"}',
+            r"line 1: its question is 'x \\ud800', which",
+        ),
+        (r'{"file": "\ud800.png", "question": "Why?"}', "line 1: its file is .* half a character"),
+        (
+            r'{"file": "b.png", "question": "Why?", "answer": "\udc00"}',
+            "line 1: its answer is .* half a character",
+        ),
+        (
+            r'{"file":"b.png","question":"Why?","boxes":[{"label":"\ud800","box":[0,0,1,1]}]}',
+            "line 1: its label is .* half a character",
+        ),
+        (
+            f'{{"file": "b.png", "question": "Why?", "boxes": [[0, 0, 1{"0" * 400}, 5]]}}',
+            r"line 1: it has the box \[0, 0, 10+\.\.\.0+, 5\]: write",
+        ),
         ('{"file": "b.png", "question": "Why?", "answer": 2.5}', "line 1: its answer is 2.5"),
         ('{"file": "b.png", "question": "Why?", "boxes": {"a": 1}}', "it has the box {'a': 1}"),
     ],
@@ -185,6 +205,7 @@ def test_n_chooses_by_the_seed_and_a_larger_n_only_adds(tmp_path: Path, photos: 
         ({"folder": "photos"}, "needs either questions, .* or one question"),
         ({"folder": "photos", "question": " "}, "needs either questions"),
         ({"folder": "photos", "question": "Why?", "questions": "q.csv"}, "needs either questions"),
+        ({"folder": "photos", "question": "x \udc80"}, "question .* has half a character"),
         ({"folder": "nowhere", "question": "Why?"}, "nowhere is not there"),
         ({"folder": "photos", "questions": "none.csv"}, r"none\.csv can't be read as UTF-8"),
     ],
@@ -196,3 +217,97 @@ def test_what_lacks_is_said(
     with pytest.raises(DataError, match=said):
         make(tmp_path / "own", n=1, seed=0, **here)
     assert not (tmp_path / "own").exists()
+
+
+def test_named_files_are_pictures_by_their_content_whatever_their_suffix(
+    tmp_path: Path, photos: Path
+) -> None:
+    for name in ("b.jfif", "plain", "cats/x.heic"):
+        Image.new("RGB", (8, 8), (250, 10, 10)).save(photos / name, format="JPEG")
+    (photos / "notes.txt").write_text("no picture")
+    names = ("b.png", "b.jfif", "plain", "./cats/x.heic", "notes.txt")
+    path = tmp_path / "q.csv"
+    path.write_text("file,question\n" + "".join(f"{n},Why?\n" for n in names), encoding="utf-8")
+    make(tmp_path / "own", n=9, seed=0, folder=photos, questions=path, max_rejected=0.5)
+    manifest = read_manifest(tmp_path / "own")
+    assert manifest["rejected"].tolist() == ["", "", "", "", "not a picture"]
+    # The names of pictures with a usual suffix are what they would be without the others.
+    assert manifest["image"].tolist()[:2] == ["images/b.png", "images/b-2.png"]
+    for image, want in zip(manifest["image"], [(0, 200, 0), *3 * [(250, 10, 10)]], strict=False):
+        with Image.open(tmp_path / "own" / image) as picture:
+            pixel = picture.getpixel((3, 3))
+        assert max(abs(a - b) for a, b in zip(pixel, want, strict=True)) <= 4
+    # Only what is named: one question for all is for the usual suffixes.
+    make(tmp_path / "all", n=9, seed=0, folder=photos, question="Why?")
+    assert read_manifest(tmp_path / "all")["source"].tolist() == ["b.png", "c.png", "cats/a.png"]
+
+
+@pytest.mark.parametrize("name", ["{out}/secret.jfif", "../secret.jfif", "cats/../b.png", "cats"])
+def test_names_that_lead_out_of_the_folder_are_none(
+    tmp_path: Path, photos: Path, name: str
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.jfif", format="JPEG")
+    with pytest.raises(DataError, match="line 2: there is no picture"):
+        asked(tmp_path, photos, f"file,question\n{name.format(out=tmp_path)},Why?\n")
+
+
+def test_a_named_link_out_of_the_folder_is_a_row_with_its_reason(
+    tmp_path: Path, photos: Path
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.jfif", format="JPEG")
+    (photos / "link.jfif").symlink_to(tmp_path / "secret.jfif")
+    path = tmp_path / "q.csv"
+    path.write_text("file,question\nb.png,Why?\nlink.jfif,Why?\n", encoding="utf-8")
+    make(tmp_path / "own", n=9, seed=0, folder=photos, questions=path, max_rejected=0.5)
+    assert read_manifest(tmp_path / "own")["rejected"].tolist() == ["", "a link out of the folder"]
+
+
+@pytest.mark.parametrize(("stored", "written"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_an_accent_may_be_written_either_way(
+    tmp_path: Path, photos: Path, stored: str, written: str
+) -> None:
+    (photos / "b.png").rename(photos / unicodedata.normalize(stored, "blüte é.png"))
+    name = unicodedata.normalize(written, "blüte é.png")
+    out = asked(tmp_path, photos, f"file,question\n{name},Why?\n")
+    with Image.open(out / read_manifest(out).loc[0, "image"]) as picture:
+        assert picture.getpixel((3, 3)) == (0, 200, 0)
+
+
+def test_names_that_print_alike_are_not_mixed_up(tmp_path: Path, photos: Path) -> None:
+    for place, raw in enumerate((b"\xff.png", b"\xfe.png")):
+        Image.new("RGB", (8, 8), (place, 0, 0)).save(photos / os.fsdecode(raw))
+    said = "line 2: 2 files of the folder print as '\ufffd.png': rename them"
+    with pytest.raises(DataError, match=said):
+        asked(tmp_path, photos, "file,question\n\ufffd.png,Why?\n")
+    for form in ("NFC", "NFD"):
+        Image.new("RGB", (8, 8)).save(photos / unicodedata.normalize(form, "é.png"))
+    with pytest.raises(DataError, match=r"line 2: 2 files of the folder print as 'é\.png'"):
+        asked(tmp_path, photos, "file,question\né.png,Why?\n")
+    # Those that nobody names disturb nobody.
+    assert len(read_manifest(asked(tmp_path, photos, "file,question\nb.png,Why?\n"))) == 1
+
+
+def test_what_selected_the_samples_is_in_the_manifest(tmp_path: Path, photos: Path) -> None:
+    out = asked(tmp_path, photos, "file,question\nb.png,Why?\n")
+    assert read_about(out)["selection"] == {
+        "dataset": "own",
+        "n": 100,
+        "seed": 0,
+        "questions": "questions.csv",
+        "questions_sha256": sha256_of(tmp_path / "questions.csv"),
+    }
+    make(tmp_path / "all", n=2, seed=3, folder=photos, question="Why?")
+    assert read_about(tmp_path / "all")["selection"] == {
+        "dataset": "own", "n": 2, "seed": 3, "question": "Why?"
+    }  # fmt: skip
+
+
+def test_another_picture_of_the_same_name_makes_another_manifest(
+    tmp_path: Path, photos: Path
+) -> None:
+    made = []
+    for out, color in (("a", 200), ("b", 200), ("c", 201)):
+        Image.new("RGB", (30, 20), (0, color, 0)).save(photos / "b.png")
+        make(tmp_path / out, n=9, seed=0, folder=photos, question="Why?")
+        made.append((tmp_path / out / "manifest.parquet").read_bytes())
+    assert made[0] == made[1] != made[2]

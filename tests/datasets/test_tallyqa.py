@@ -16,7 +16,7 @@ from PIL import Image
 from tests.published import jpeg, publish, record, tallyqa_zip, zipped
 from tests.server import Server
 
-from lensbench.datasets.manifest import read_manifest
+from lensbench.datasets.manifest import read_about, read_manifest
 from lensbench.datasets.tallyqa import make
 from lensbench.errors import DataError, LensbenchError
 from lensbench.files import sha256_of
@@ -129,6 +129,7 @@ def test_selection_is_kept_beside_the_manifest(
     options = published() | {"answers": [1, 4]}
     make(tmp_path / "t", n=2, kind="simple", balanced=True, **options)
     selection = json.loads((tmp_path / "t" / "selection.json").read_text(encoding="utf-8"))
+    assert read_about(tmp_path / "t")["selection"] == selection
     ids = [f"tallyqa-{name}" for name in selection.pop("question_ids")]
     assert ids == read_manifest(tmp_path / "t")["sample_id"].tolist()
     assert set(ids) < {f"tallyqa-{30_000_000 + i}" for i in (1, 2, 4)}

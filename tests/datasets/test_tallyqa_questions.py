@@ -111,6 +111,7 @@ def test_an_answer_may_be_written_as_text_or_with_a_point(tmp_path: Path) -> Non
         ({"image": "VG_100K/1.svg"}, "its image is"),
         ({"image": "elsewhere/1.jpg"}, "its image is"),
         ({"image": 7}, "its image is 7"),
+        ({"question": "x \ud800"}, "its question is .* half a character"),
         ({"question": " "}, "its question is ' ', not words"),
         ({"question": None}, "its question is None"),
         ({"answer": -1}, "its answer is -1, not a whole number"),

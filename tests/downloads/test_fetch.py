@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
 from collections import namedtuple
@@ -31,6 +32,24 @@ def test_a_verified_file_is_not_read_again(
     monkeypatch.setattr("lensbench.downloads.fetch.checksum_of", None)  # Fails if it is called.
     get(server, target)
     assert len(server.requests) == 1
+
+
+def test_a_verified_file_may_lie_where_nothing_can_be_written(
+    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get(server, target)
+
+    def closed(*args: object, **options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("lensbench.downloads.place.FileLock.acquire", closed)
+    assert get(server, target, len(CONTENT)) == target
+    assert len(server.requests) == 1
+    with pytest.raises(DataError, match="can't be written"):
+        get(server, target, None, f"sha256:{'0' * 64}")
+    target.write_bytes(CONTENT + b"more")
+    with pytest.raises(DataError, match="can't be written"):
+        get(server, target)
 
 
 def test_a_file_that_was_put_there_by_hand_is_verified(server: Server, target: Path) -> None:

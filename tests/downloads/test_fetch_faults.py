@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from download_runs import CONTENT, NAME, SHA256, get, ranges_of, refused
+from download_runs import CONTENT, FAST, NAME, SHA256, get, ranges_of, refused
+from requests import Response
 from tests.server import Fault, Server
 
 from lensbench.downloads.fetch import fetch
+from lensbench.downloads.http import content_length
 from lensbench.downloads.retries import Passing, Policy, Retries, retry_after
 from lensbench.errors import DataError
 
@@ -154,6 +156,40 @@ def test_retry_after_is_read_in_both_forms() -> None:
     assert later is not None
     assert 57 < later <= 60
     assert retry_after("Sun, 06 Nov 1994 08:49:37 GMT") == 0.0
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "9" * 400,
+        "9" * 5000,
+        "Sun, 06 Nov 1994 08:49:37 +99999999999999",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Sun, 06 Nov 99999999999999999999 08:49:37 GMT",
+    ],
+)
+def test_a_wait_beyond_all_numbers_is_none(server: Server, target: Path, header: str) -> None:
+    asked = retry_after(header)
+    assert asked is None or asked > 10**11  # The last year that there is, or nothing at all.
+    server.fail_first(Fault(status=503, headers={"Retry-After": header}))
+    assert get(server, target).read_bytes() == CONTENT
+
+
+def test_a_length_beyond_all_numbers_is_no_length() -> None:
+    response = Response()
+    response.headers["Content-Length"] = "9" * 5000
+    assert content_length(response) is None
+    response.headers["Content-Length"] = "9" * 18
+    assert content_length(response) == 10**18 - 1
+
+
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 80}.org"])
+def test_a_host_that_no_name_can_be_is_told(target: Path, host: str) -> None:
+    url = "https://host/data/file.bin"
+    with pytest.raises(DataError, match=r"leads nowhere .*: correct the address") as caught:
+        fetch(url, target, checksum=SHA256, mirror=f"http://{host}/", policy=FAST)
+    assert "\n" not in str(caught.value)
+    assert not target.exists()
 
 
 # Refused for good

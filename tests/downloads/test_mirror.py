@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from download_runs import CONTENT, SHA256
@@ -10,6 +14,7 @@ from tests.server import Server
 
 from lensbench.downloads.fetch import fetch, fetch_source
 from lensbench.downloads.mirror import mirrored, shown
+from lensbench.downloads.remote_zip import RemoteZip
 from lensbench.errors import ConfigError, DataError
 
 
@@ -68,6 +73,43 @@ def test_a_folder_as_mirror_is_copied_from(tmp_path: Path, target: Path) -> None
     with pytest.raises(DataError, match=r"other\.bin is not there: put the file there"):
         fetch("https://host/data/other.bin", target, mirror=mirror)
     assert not target.exists()
+
+
+@pytest.mark.parametrize("moment", ["open", "read"])
+def test_a_file_of_a_mirror_that_cannot_be_read_is_told(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    place = tmp_path / "m" / "host" / "file.zip"
+    place.parent.mkdir(parents=True)
+    with zipfile.ZipFile(place, "w") as archive:
+        archive.writestr("a.txt", "a" * 100_000)
+    opened = Path.open
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    def closed(path: Path, *args: Any, **options: Any) -> Any:
+        if path != place:
+            return opened(path, *args, **options)
+        if moment == "read":
+            return Broken()
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", closed)
+    reason = "Permission denied" if moment == "open" else "Input/output error"
+    mirror = (tmp_path / "m").as_uri()
+    for ask in (
+        lambda: fetch("https://host/file.zip", target, mirror=mirror),
+        lambda: RemoteZip("https://host/file.zip", mirror=mirror).fetch({"a.txt": target}),
+    ):
+        with pytest.raises(DataError) as caught:
+            ask()
+        assert str(caught.value) == (
+            f"{place} can't be read ({reason}): check its rights and its disk, or name another "
+            "mirror."
+        )
+        assert not target.exists()
 
 
 def test_a_source_is_fetched_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

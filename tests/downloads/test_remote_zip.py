@@ -7,7 +7,6 @@ import threading
 import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +40,6 @@ def served(tmp_path: Path) -> Path:
     folder.mkdir()
     write_zip(folder / "pictures.zip", {**PICTURES, "train.json": TEXT})
     return folder
-
-
-@pytest.fixture
-def server(served: Path) -> Iterator[Server]:
-    with Server(served) as running:
-        yield running
 
 
 @pytest.fixture

@@ -106,6 +106,7 @@ def test_another_table_may_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("coco,train2014.zip", "line 2, is no source"),
         ("d,f,v,http://h/f,many,sha256:12,l,https://l,c", "line 2, is no source"),
         ("d,f,v,http://h/f,-1,sha256:12,l,https://l,c", "line 2, is no source"),
+        (f"d,f,v,http://h/f,{'9' * 5000},sha256:12,l,https://l,c", "line 2, is no source"),
         ("d,f,v,http://h/f,1,sha256:12,l,https://l,c,more", "line 2, is no source"),
         ("d,f,v,http://h/f,1,sha256:12,l,https://l,c", "is no checksum"),
     ],
@@ -125,3 +126,24 @@ def test_a_table_of_other_columns_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv(VARIABLE, str(tmp_path / "other.csv"))
     with pytest.raises(DataError, match="must have the columns dataset, file, version, url"):
         load_sources()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x7fELF\x02\x01\x01\x00\x80\xff",
+        b"HEADER\n" + b"a" * 200_000 + b",f,v,http://h/f,1,sha256:12,l,https://l,c\n",
+        b"a" * 200_000,
+    ],
+)
+def test_what_is_no_table_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    header = TABLE.read_bytes().splitlines()[0]
+    (tmp_path / "program").write_bytes(content.replace(b"HEADER", header))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "program"))
+    with pytest.raises(DataError) as caught:
+        load_sources()
+    assert str(caught.value) == (
+        f"{tmp_path / 'program'} is no table of sources as UTF-8 text: correct {VARIABLE}."
+    )

@@ -18,10 +18,10 @@ from tests.hub import COMMIT, MODEL, NAME, QUICK, WEIGHTS, Fault, Hub, refused
 from lensbench import Lens
 from lensbench.errors import ModelError
 from lensbench.files import sha256_of
-from lensbench.models.hub import fetch, fetched_folder, plan
+from lensbench.models.hub import fetch, fetched_folder, is_fetched, plan
 from lensbench.models.hub_blobs import git_sha1_of
 from lensbench.models.load import load_model
-from lensbench.models.source import PACKAGED, parse_source, weight_files
+from lensbench.models.source import INDEX, PACKAGED, parse_source, weight_files
 
 # What is fetched
 
@@ -220,6 +220,36 @@ def test_damaged_cache_is_mended(hub: Hub, repository: Path) -> None:
     for name in (WEIGHTS, "config.json", "tokenizer.json"):
         assert (done.folder / name).read_bytes() == (repository / name).read_bytes()
     assert len(hub.asked_for("tokenizer.json")) == 1
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_damaged_index_is_mended(hub: Hub, repository: Path, noted: bool) -> None:
+    shard(repository)
+    (repository / WEIGHTS).unlink()
+    done = fetch(NAME, COMMIT, QUICK)
+    assert is_fetched(NAME, COMMIT)
+    index = done.folder / INDEX
+    whole = index.read_bytes()
+    for damage in (whole[: len(whole) // 2], b"", b"\xff", b'{"weight_map": {}}'):
+        index.resolve().write_bytes(damage)
+        if not noted:
+            shutil.rmtree(done.folder.parents[1] / "lensbench")
+        assert not is_fetched(NAME, COMMIT)
+        with pytest.raises(ModelError, match="is not fetched"):
+            fetched_folder(NAME, COMMIT)
+        assert fetch(NAME, COMMIT, QUICK).to_json() == done.to_json()
+        assert index.read_bytes() == (repository / INDEX).read_bytes()
+        assert is_fetched(NAME, COMMIT)
+    assert len(hub.asked_for(INDEX)) == 5
+    assert len(hub.asked_for("model-00001-of-00002.safetensors")) == 1
+
+
+def test_index_of_wrong_bytes_is_said_and_not_kept(hub: Hub, repository: Path) -> None:
+    shard(repository)
+    (repository / WEIGHTS).unlink()
+    hub.faults = [Fault(INDEX, wrong=True)]
+    assert f"{INDEX} isn't what the hub states" in refused()
+    assert fetch(NAME, COMMIT, QUICK).folder.is_dir()
 
 
 def test_cache_of_another_program_is_enough_without_a_network(

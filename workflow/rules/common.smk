@@ -10,6 +10,7 @@ from lensbench.tables import TABLES
 from lensbench.workflow import (
     Catalog,
     code_version,
+    files_in,
     options,
     shown_caption,
     shown_inputs,

@@ -45,7 +45,7 @@ use rule dataset_scenes as dataset_fills with:
 use rule dataset_scenes as dataset_flowers with:
     input:
         # A folder of photographs, if the configuration names one.
-        config["datasets"]["flowers"]["folder"] or [],
+        files_in(config["datasets"]["flowers"]["folder"]),
     output:
         manifest="results/datasets/flowers/manifest.parquet",
         images=directory("results/datasets/flowers/images"),
@@ -131,7 +131,7 @@ use rule dataset_scenes as dataset_tf_flowers with:
 
 use rule dataset_scenes as dataset_own with:
     input:
-        config["datasets"]["own"]["folder"] or [],
+        files_in(config["datasets"]["own"]["folder"]),
         config["datasets"]["own"]["questions"] or [],
     output:
         manifest="results/datasets/own/manifest.parquet",

@@ -39,7 +39,6 @@ rule extract:
         options=catalog.options(
             config["extraction"],
             seed=config["seed"],
-            max_rejected=config["max_rejected"],
         ),
         code=code_version("extract"),
     message:

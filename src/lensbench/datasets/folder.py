@@ -9,11 +9,11 @@ import re
 import stat
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from lensbench.errors import DataError
@@ -41,10 +41,15 @@ class Picture:
     slug: str
 
 
-def find_pictures(folder: str | Path) -> list[Picture]:
+def find_pictures(folder: str | Path, any_suffix: bool = False) -> list[Picture]:
     """Return the pictures in a folder and its subfolders, by suffix, sorted by name.
 
     Hidden files are left out and linked folders not entered.
+
+    Args:
+        folder: where they are.
+        any_suffix: whether files with other suffixes come too, after the others; `convert` tells
+            which of them are pictures.
 
     Raises:
         DataError: if the folder is missing or has no picture.
@@ -57,14 +62,18 @@ def find_pictures(folder: str | Path) -> list[Picture]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in files:
             path = Path(parent) / file
-            if not file.startswith(".") and path.suffix.lower() in SUFFIXES:
+            if not file.startswith(".") and (any_suffix or path.suffix.lower() in SUFFIXES):
                 found.append((path.relative_to(root).as_posix(), path))
     if not found:
         raise DataError(
             f"The folder {root} has no picture ({', '.join(sorted(SUFFIXES))}): add some."
         )
     pictures, taken = [], set()
-    for relative, path in sorted(found, key=lambda pair: os.fsencode(pair[0])):
+    # Usual suffixes first: what lies beside the pictures must not change their slugs.
+    order = sorted(
+        found, key=lambda pair: (pair[1].suffix.lower() not in SUFFIXES, os.fsencode(pair[0]))
+    )
+    for relative, path in order:
         base = slug = _slug(relative)
         turn = 2
         while slug.lower() in taken:  # Names that differ only in what was cleaned away.
@@ -72,6 +81,40 @@ def find_pictures(folder: str | Path) -> list[Picture]:
         taken.add(slug.lower())
         pictures.append(Picture(path, _printable(relative), slug))
     return pictures
+
+
+def by_name(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
+    """Return printed name → the pictures that have it, for `picture_named`."""
+    named: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        named.setdefault(_composed(picture.name), []).append(picture)
+    return named
+
+
+def picture_named(name: str, named: Mapping[str, Sequence[Picture]], where: str) -> Picture:
+    """Return the picture that somebody names in a file.
+
+    Args:
+        name: path inside the folder, in any of Unicode's spellings of it.
+        named: what `by_name` gave.
+        where: file and line, for the error's sentence.
+
+    Raises:
+        DataError: if no picture has that name, or several that print alike.
+    """
+    found = named.get(_composed(name.removeprefix("./")), ())
+    if not found:
+        raise DataError(f"{where}: there is no picture {name!r} in the folder.")
+    if len(found) > 1:
+        raise DataError(
+            f"{where}: {len(found)} files of the folder print as {name!r}: rename them."
+        )
+    return found[0]
+
+
+def _composed(name: str) -> str:
+    """Return a name in one of Unicode's spellings: file systems and editors use different ones."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _slug(relative: str) -> str:
@@ -181,13 +224,13 @@ def _read(path: Path, draft: bool) -> tuple[Image.Image, tuple[int, int]]:
             if draft:
                 opened.draft("RGB", (2 * LONGEST_SIDE, 2 * LONGEST_SIDE))
             opened.load()
-            stored = opened.size
             try:
+                # Not told from the sizes: a draft may be square where the picture isn't.
+                lies = opened.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
                 upright = ImageOps.exif_transpose(opened)
             except Exception:  # The camera's notes are damaged, the pixels are whole.
-                upright = opened.copy()
-    flat = as_rgb(upright)
-    return flat, (width, height) if flat.size == stored else (height, width)
+                lies, upright = False, opened.copy()
+    return as_rgb(upright), (height, width) if lies else (width, height)
 
 
 def read_labels(
@@ -218,17 +261,16 @@ def read_labels(
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if not {"file", family} <= set(reader.fieldnames or ()):
         raise DataError(f"{path} lacks the column file or {family}: its first line names both.")
-    names = {picture.name for picture in pictures}
+    named = by_name(pictures)
     labels: dict[str, str] = {}
     for line in reader:
-        file = (line["file"] or "").strip().removeprefix("./")
+        file = (line["file"] or "").strip()
         concept = (lexicon.find(line[family] or "") or ("", ""))[0]
         where = f"{path}, line {reader.line_num}"
-        if file not in names:
-            raise DataError(f"{where}: there is no picture {file!r} in the folder.")
-        if file in labels:
+        name = picture_named(file, named, where).name
+        if name in labels:
             raise DataError(f"{where}: {file!r} has a label already: keep one.")
         if not concept.startswith(f"{family}:"):
             raise DataError(f"{where}: {line[family]!r} is no {family} of the lexicon: add it.")
-        labels[file] = concept
+        labels[name] = concept
     return labels

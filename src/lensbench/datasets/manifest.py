@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lensbench.errors import DataError
-from lensbench.files import atomic_path
+from lensbench.files import atomic_path, sha256_of
 from lensbench.lexicon import LANGUAGES
 
 FILE_NAME = "manifest.parquet"
@@ -34,6 +35,8 @@ COLUMNS: tuple[str, ...] = (
     "rejected",
 )
 _SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=name == "image") for name in COLUMNS])
+#: Key of the file's metadata that holds what is known of the whole manifest, as JSON.
+_ABOUT = b"lensbench"
 _SAMPLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CONCEPT = re.compile(r"[a-z0-9][a-z0-9-]*:[a-z0-9][a-z0-9-]*")
 
@@ -59,24 +62,75 @@ def building(out: str | Path, name: str, n: int) -> Iterator[Path]:
         yield folder
 
 
-def write_manifest(folder: str | Path, frame: pd.DataFrame) -> None:
+def write_manifest(
+    folder: str | Path, frame: pd.DataFrame, selection: Mapping[str, Any] | None = None
+) -> None:
     """Check a manifest and write it to its folder, sorted by sample_id.
+
+    The bytes depend on the rows, on what selected them and on the bytes of the pictures that are
+    there, and on nothing else.
 
     Args:
         folder: where `manifest.parquet` goes; the paths in `image` are relative to it.
         frame: one row a sample, with the columns of `COLUMNS`; text all, only `image` may be null.
             `gold` is a concept id, or "" where the answer is not known; `rejected` is the reason
             why the sample can't be read, or "".
+        selection: what selected the samples, as JSON can hold it, for `read_about`.
 
     Raises:
         DataError: if a column is missing or unknown, or a value is not allowed.
     """
     path = Path(folder) / FILE_NAME
     checked = _checked(frame, path)
+    about: dict[str, Any] = {}
+    images = {name for name in checked["image"] if name is not None}
+    if images:
+        about["pictures"] = _digest_of(Path(folder), images)
+    if selection is not None:
+        about["selection"] = dict(selection)
+    schema = _SCHEMA.with_metadata({_ABOUT: json.dumps(about, sort_keys=True).encode()})
     columns = {name: pa.array(checked[name].tolist(), pa.string()) for name in COLUMNS}
     with atomic_path(path) as temporary:
-        # No pandas metadata: the bytes depend on the rows alone.
-        pq.write_table(pa.table(columns, schema=_SCHEMA), temporary, compression="zstd")
+        # No pandas metadata, which names versions.
+        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
+
+
+def _digest_of(folder: Path, images: set[str]) -> str:
+    """Return one SHA-256 of all pictures that are there, by name and content."""
+    lines = [
+        f"{sha256_of(folder / image)}  {image}\n"
+        for image in sorted(images)
+        if (folder / image).is_file()
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_about(folder: str | Path) -> dict[str, Any]:
+    """Return what a dataset's manifest says about itself.
+
+    Returns:
+        `pictures`, the SHA-256 over a line "<SHA-256 of the file>  <path>" for each picture that
+        was there (not of a text dataset), and `selection`, what selected the samples (where the
+        dataset says it); empty if the file says nothing.
+
+    Raises:
+        DataError: if the manifest is missing or damaged.
+    """
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        raise DataError(f"There is no manifest {path}: make the dataset first.")
+    try:
+        about = json.loads((pq.read_schema(path).metadata or {}).get(_ABOUT, b"{}"))
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+        raise DataError(f"The manifest {path} is damaged: delete it and make it again.") from error
+    if not isinstance(about, dict):
+        raise DataError(f"The manifest {path} is damaged: delete it and make it again.")
+    return about
+
+
+def storable(text: str) -> bool:
+    """Return whether a text can be stored: JSON allows half a character, a file doesn't."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def check_rejected(frame: pd.DataFrame, share: float, name: str) -> None:
@@ -157,6 +211,8 @@ def _problem(row: dict[str, Any]) -> str:
     for name in COLUMNS:
         if not isinstance(row[name], str) and not (name == "image" and row[name] is None):
             return f"{name} is {row[name]!r}, not a text"
+        if not storable(row[name] or ""):
+            return f"{name} is {row[name]!r}, which has half a character"
     if not _SAMPLE_ID.fullmatch(row["sample_id"]):
         return "its id may have only letters, digits, points, hyphens and underscores"
     for name, allowed in (("kind", KINDS), ("style", STYLES), ("language", LANGUAGES)):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+
+from lensbench.files import atomic_path
 
 if TYPE_CHECKING:
     from lensbench.downloads.remote_zip import RemoteZip
@@ -46,18 +49,43 @@ def fetch_members(
     from lensbench.downloads.sources import find_source
 
     folder = Path(cache) / dataset
-    lacking = sorted(name for name in names if not (folder / name).is_file())
-    if not lacking:
-        return {}
     source = find_source(dataset, file)
+    noted = _noted(folder / file, source.checksum)
+    # What another archive of that name left behind is compared with this one's table first.
+    asked = sorted(name for name in names if name not in noted or not (folder / name).is_file())
+    if not asked:
+        return {}
+    lacking: dict[str, str] | None = None
     if not whole and not (folder / file).is_file():
         remote = RemoteZip(source.url, mirror=mirror, size=source.bytes)
         try:
-            return _take(remote, lacking, folder, file)
+            lacking = _take(remote, asked, folder, file)
         except RangesRefused as refused:
             print(f"{refused} So all of {file} is fetched.", file=sys.stderr)
-    archive = fetch_source(dataset, file, cache, mirror)
-    return _take(RemoteZip(archive.absolute().as_uri()), lacking, folder, file)
+    if lacking is None:
+        archive = fetch_source(dataset, file, cache, mirror)
+        lacking = _take(RemoteZip(archive.absolute().as_uri()), asked, folder, file)
+    members = sorted(noted | (set(asked) - set(lacking)))
+    _note(folder / file, {"checksum": source.checksum, "members": members})
+    return lacking
+
+
+def _noted(archive: Path, checksum: str) -> set[str]:
+    """Return the members that were taken out of an archive with this checksum."""
+    try:
+        note = json.loads(_note_of(archive).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()
+    return set(note["members"]) if note.get("checksum") == checksum else set()
+
+
+def _note(archive: Path, about: dict[str, object]) -> None:
+    with atomic_path(_note_of(archive)) as temporary:
+        temporary.write_text(json.dumps(about), encoding="utf-8")
+
+
+def _note_of(archive: Path) -> Path:
+    return archive.with_name(f".{archive.name}.members")
 
 
 def _take(archive: RemoteZip, names: Iterable[str], folder: Path, file: str) -> dict[str, str]:
@@ -91,9 +119,13 @@ def unpacked(dataset: str, file: str, cache: str | Path, *, mirror: str | None =
     from lensbench.downloads.archives import unpack
     from lensbench.downloads.checksums import read_stamp
     from lensbench.downloads.fetch import fetch_source
+    from lensbench.downloads.sources import find_source
 
     folder = Path(cache) / dataset / file.partition(".")[0]
-    # What `unpack` made is whole, with or without the archive.
-    if folder.is_dir() and read_stamp(folder):
+    checksum = find_source(dataset, file).checksum
+    # What `unpack` made of this very archive is whole, with or without the archive.
+    if folder.is_dir() and read_stamp(folder) and "" in _noted(folder, checksum):
         return folder
-    return unpack(fetch_source(dataset, file, cache, mirror), folder)
+    unpack(fetch_source(dataset, file, cache, mirror), folder)
+    _note(folder, {"checksum": checksum, "members": [""]})  # All of it.
+    return folder

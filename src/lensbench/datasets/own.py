@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,26 @@ from typing import Any
 import pandas as pd
 
 from lensbench.datasets.choice import take_turns
-from lensbench.datasets.folder import Converted, Picture, convert_all, find_pictures, image_of
-from lensbench.datasets.manifest import building, check_rejected, write_manifest
+from lensbench.datasets.folder import (
+    Converted,
+    Picture,
+    by_name,
+    convert_all,
+    find_pictures,
+    image_of,
+    picture_named,
+)
+from lensbench.datasets.manifest import building, check_rejected, storable, write_manifest
 from lensbench.datasets.scenes import count_family
 from lensbench.errors import DataError
+from lensbench.files import sha256_of
 from lensbench.lexicon import Lexicon, load_lexicon
 
 COLUMNS: tuple[str, ...] = ("file", "question", "answer", "boxes")
 #: Another name for `file`, as other data sets have it.
 OTHER_NAME = "image"
+#: No picture is so wide or high, in pixels.
+_FAR = 10**9
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ def make(
         questions: a CSV (first line: the columns) or JSONL file with `file` (or `image`) and
             `question`, and where they are known `answer` (any spelling that the lexicon has gives a
             gold) and `boxes`, a JSON list of [x0, y0, x1, y1] or {"label": …, "box": […]} in pixels
-            of the upright picture.
+            of the upright picture. A named file may have any suffix or none.
         question: one question for every picture, instead of `questions`.
         max_rejected: share of the samples whose picture need not be readable.
 
@@ -81,11 +93,20 @@ def make(
             "The dataset own needs either questions, a CSV or JSONL file, or one question for all "
             "pictures: give one of the two."
         )
+    if question and not storable(question):
+        raise DataError(
+            f"The question {question!r} of the dataset own has half a character: write it again."
+        )
+    selection: dict[str, Any] = {"dataset": "own", "n": n, "seed": seed}
     with building(out, "own", n) as place:
-        pictures = find_pictures(folder)
+        pictures = find_pictures(folder, any_suffix=bool(questions))
         if questions:
             samples = read_questions(questions, pictures)
+            # No path: the same files elsewhere give the same dataset.
+            selection["questions"] = Path(questions).name
+            selection["questions_sha256"] = sha256_of(questions)
         else:
+            selection["question"] = question
             samples = [Asked(f"own-{p.slug}", p, str(question)) for p in pictures]
         chosen = [samples[index] for index in take_turns([0] * len(samples), n, seed)]
         used = list({sample.picture.slug: sample.picture for sample in chosen}.values())
@@ -93,7 +114,7 @@ def make(
         lexicon = load_lexicon()
         frame = pd.DataFrame([_row(s, made[s.picture.slug], lexicon) for s in chosen])
         check_rejected(frame, max_rejected, "own")
-        write_manifest(place, frame)
+        write_manifest(place, frame, selection)
 
 
 def read_questions(path: str | Path, pictures: Sequence[Picture]) -> list[Asked]:
@@ -111,25 +132,21 @@ def read_questions(path: str | Path, pictures: Sequence[Picture]) -> list[Asked]
         text = source.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{source} can't be read as UTF-8: check its name and encoding.") from error
-    named = {picture.name: picture for picture in pictures}
+    named = by_name(pictures)
     jsonl = source.suffix.lower() in (".jsonl", ".ndjson")
     samples = []
     for line, cells in _json_lines(text, source) if jsonl else _csv_lines(text, source):
         where = f"{source}, line {line}"
         _check_columns(cells, where)
-        file = _text(cells, "file", where).removeprefix("./") or _text(
-            cells, OTHER_NAME, where
-        ).removeprefix("./")
+        file = _text(cells, "file", where) or _text(cells, OTHER_NAME, where)
         words = _text(cells, "question", where)
         if not words:
             raise DataError(f"{where}: it asks nothing: write its question.")
-        if file not in named:
-            raise DataError(f"{where}: there is no picture {file!r} in the folder.")
         samples.append(
             Asked(
                 # The line's number, so that a sample is found again in the file.
                 f"own-{line:05d}",
-                named[file],
+                picture_named(file, named, where),
                 words,
                 _text(cells, "answer", where),
                 _boxes(cells.get("boxes"), where),
@@ -194,7 +211,16 @@ def _text(cells: dict[str, Any], name: str, where: str) -> str:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise DataError(f"{where}: its {name} is {value!r}, not a text or a whole number.")
-    return str(value).strip()
+    return _stored(str(value).strip(), name, where)
+
+
+def _stored(text: str, name: str, where: str) -> str:
+    """Return a text, once it is sure that it can be stored."""
+    if not storable(text):
+        raise DataError(
+            f"{where}: its {name} is {text!r}, which has half a character: write it again."
+        )
+    return text
 
 
 def _boxes(value: Any, where: str) -> tuple[tuple[str, tuple[float, ...]], ...]:
@@ -212,14 +238,15 @@ def _boxes(value: Any, where: str) -> tuple[tuple[str, tuple[float, ...]], ...]:
         if isinstance(thing, dict) and set(thing) == {"label", "box"}:
             label, box = thing["label"], thing["box"]
         good = isinstance(label, str) and isinstance(box, list) and len(box) == 4
-        if not good or any(type(e) not in (int, float) or not math.isfinite(e) for e in box):
+        # Compared, not converted: JSON's whole numbers may be too large for a float.
+        if not good or any(type(e) not in (int, float) or not -_FAR < e < _FAR for e in box):
             raise DataError(
-                f"{where}: it has the box {thing!r}: write [x0, y0, x1, y1] in pixels, or "
-                '{"label": …, "box": […]}.'
+                f"{where}: it has the box {reprlib.repr(thing)}: write [x0, y0, x1, y1] in "
+                'pixels, or {"label": …, "box": […]}.'
             )
         if not (0 <= box[0] < box[2] and 0 <= box[1] < box[3]):
             raise DataError(f"{where}: its box {box!r} is empty: x0 < x1 and y0 < y1, from 0.")
-        found.append((label, tuple(float(edge) for edge in box)))
+        found.append((_stored(label, "label", where), tuple(float(edge) for edge in box)))
     return tuple(found)
 
 

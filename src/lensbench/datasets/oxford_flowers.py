@@ -84,7 +84,8 @@ def make(
         ]
         frame = pd.DataFrame(rows)
         check_rejected(frame, max_rejected, "oxford_flowers")
-        write_manifest(folder, frame)
+        selection = {"dataset": "oxford_flowers", "n": n, "seed": seed, "split": split}
+        write_manifest(folder, frame, selection)
 
 
 def _picture(root: Path, number: int) -> Picture:

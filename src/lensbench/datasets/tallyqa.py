@@ -103,7 +103,7 @@ def make(
         pictures = _pictures(chosen, folder, Path(cache), mirror, whole_archives, size)
         frame = _frame(chosen, pictures, split)
         check_rejected(frame, max_rejected, "tallyqa")
-        write_manifest(folder, frame)
+        write_manifest(folder, frame, selection)
         text = json.dumps(selection, indent=1) + "\n"
         (folder / SELECTION).write_text(text, encoding="utf-8")
 

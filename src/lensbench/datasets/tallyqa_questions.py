@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lensbench.datasets.choice import take_turns
+from lensbench.datasets.manifest import storable
 from lensbench.datasets.scenes import count_family
 from lensbench.errors import DataError
 
@@ -140,6 +141,8 @@ def _problem(record: Any) -> str:
         return f"its image is {image!r}, not such as {next(iter(ARCHIVES))}/1.jpg"
     if not isinstance(words, str) or not words.strip():
         return f"its question is {words!r}, not words"
+    if not storable(words):
+        return f"its question is {words!r}, which has half a character"
     # Some exports write whole numbers as texts or with a point.
     if isinstance(answer, bool) or not re.fullmatch(r"[0-9]{1,6}(\.0)?", str(answer)):
         return f"its answer is {answer!r}, not a whole number ≥ 0"

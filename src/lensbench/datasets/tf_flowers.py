@@ -67,4 +67,4 @@ def make(
         ]
         frame = pd.DataFrame(rows)
         check_rejected(frame, max_rejected, "tf_flowers")
-        write_manifest(folder, frame)
+        write_manifest(folder, frame, {"dataset": "tf_flowers", "n": n, "seed": seed})

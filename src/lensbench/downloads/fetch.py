@@ -29,7 +29,7 @@ from lensbench.downloads.http import (
     validator,
 )
 from lensbench.downloads.mirror import mirrored, shown
-from lensbench.downloads.place import alone, byte_bar, check_space, writing
+from lensbench.downloads.place import alone, byte_bar, check_space, reading, writing
 from lensbench.downloads.retries import POLICY, Passing, Policy, Retries
 from lensbench.downloads.sources import find_source
 from lensbench.errors import DataError
@@ -72,6 +72,8 @@ def fetch(
     if checksum is not None:
         parse_checksum(checksum)
     address = mirrored(url, mirror)
+    if checksum is not None and _is_known(target, checksum):
+        return target  # Also where nothing may be written: a cache that is shared, say.
     with writing(target), alone(target):
         download = _Download(address, target, size, checksum, policy)
         if _is_whole(target, size, checksum):
@@ -103,6 +105,11 @@ def fetch_source(
         mirror=mirror,
         policy=policy,
     )
+
+
+def _is_known(target: Path, checksum: str) -> bool:
+    """Return whether a file is there and is the one that was verified before."""
+    return target.is_file() and read_stamp(target) == {"checksum": checksum, **identity(target)}
 
 
 def _is_whole(target: Path, size: int | None, checksum: str | None) -> bool:
@@ -316,11 +323,17 @@ class _Download:
         self._check_size(total)
         self.drop()
         check_space(self._part.parent, total, self._target.name)
+        with reading(source):
+            stream = source.open("rb")
         with (
-            source.open("rb") as stream,
+            stream,
             self._part.open("wb") as part,
             byte_bar(self._target.name, total) as bar,
         ):
-            while block := stream.read(_BLOCK):
+            while True:
+                with reading(source):
+                    block = stream.read(_BLOCK)
+                if not block:
+                    break
                 part.write(block)
                 bar.update(len(block))

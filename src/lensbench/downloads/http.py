@@ -68,7 +68,11 @@ def answer(
             f"{name} has no certificate that is trusted ({reason_of(error)}): check the machine's "
             "clock and certificates, or name a mirror."
         ) from error
-    except (InvalidSchema, InvalidURL, MissingSchema, TooManyRedirects) as error:
+    # urllib3's own error for a host that can't be one is not wrapped by requests.
+    except (
+        *(InvalidSchema, InvalidURL, MissingSchema, TooManyRedirects),
+        urllib3.exceptions.LocationValueError,
+    ) as error:
         raise DataError(
             f"{name} leads nowhere ({reason_of(error)}): correct the address, or name a mirror."
         ) from error
@@ -112,7 +116,7 @@ def body(response: Response) -> Iterator[bytes]:
 def content_length(response: Response) -> int | None:
     """Return the announced size of an answer's body, in bytes."""
     text = response.headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def content_range(response: Response) -> tuple[int, int, int | None] | None:

@@ -73,6 +73,25 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn a file of a mirror that can't be read into one sentence.
+
+    Args:
+        path: what is read inside the block, and nothing written.
+
+    Raises:
+        DataError: if the file system refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{path} can't be read ({error.strerror or error}): check its rights and its disk, or "
+            "name another mirror."
+        ) from error
+
+
 def byte_bar(name: str, total: int | None, done: int = 0) -> tqdm:
     """Return a bar on stderr with bytes and time left.
 

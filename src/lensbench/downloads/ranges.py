@@ -13,6 +13,7 @@ from requests import Response, Session
 
 from lensbench.downloads.http import answer, body, content_range, new_session, validator
 from lensbench.downloads.mirror import shown
+from lensbench.downloads.place import reading
 from lensbench.downloads.retries import Passing, Policy, Retries
 from lensbench.errors import DataError, LensbenchError
 
@@ -83,7 +84,7 @@ class _Local:
 
     def read(self, start: int, stop: int) -> bytes:
         # A stream of its own for each call: threads share no position.
-        with self._path.open("rb") as stream:
+        with reading(self._path), self._path.open("rb") as stream:
             stream.seek(start)
             return stream.read(stop - start)
 

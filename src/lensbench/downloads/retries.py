@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sys
 import threading
 from dataclasses import dataclass
@@ -98,14 +99,13 @@ def retry_after(header: str | None) -> float | None:
     """Return the seconds that a Retry-After header asks for, in either of its forms."""
     if header is None:
         return None
-    try:
-        return max(0.0, float(int(header)))
-    except ValueError:
-        pass
+    if re.fullmatch(r"-?[0-9]{1,9}", header.strip()):
+        return max(0.0, float(header))
     try:
         moment = parsedate_to_datetime(header)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    # Hostile dates: no date at all, or a year or zone beyond what there can be.
+    except (ValueError, TypeError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

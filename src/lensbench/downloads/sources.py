@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -51,11 +52,19 @@ def _rows() -> tuple[SourceFile, ...]:
 @cache
 def _read(table: Path) -> tuple[SourceFile, ...]:
     try:
-        text = table.read_text(encoding="utf-8")
+        return _parsed(table, table.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(
             f"The table of sources {table} can't be read ({error.strerror}): correct {VARIABLE}."
         ) from error
+    # A program's bytes, or a field longer than any line here.
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{table} is no table of sources as UTF-8 text: correct {VARIABLE}."
+        ) from error
+
+
+def _parsed(table: Path, text: str) -> tuple[SourceFile, ...]:
     with io.StringIO(text, newline="") as stream:
         reader = csv.DictReader(stream)
         wanted = [field.name for field in fields(SourceFile)]
@@ -64,7 +73,7 @@ def _read(table: Path) -> tuple[SourceFile, ...]:
         rows = []
         for row in reader:
             size = row.pop("bytes", None) or "0"
-            if None in row or None in row.values() or not (size.isascii() and size.isdigit()):
+            if None in row or None in row.values() or not re.fullmatch(r"[0-9]{1,18}", size):
                 raise DataError(f"{table}, line {reader.line_num}, is no source: correct it there.")
             parse_checksum(row["checksum"])
             rows.append(SourceFile(bytes=int(size) or None, **row))

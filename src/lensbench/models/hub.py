@@ -167,7 +167,10 @@ def _missing(folder: Path) -> str:
     needed = ["config.json"]
     if not (folder / WEIGHTS).is_file():
         index = folder / INDEX
-        needed += sorted(indexed_weights(index)) if index.is_file() else [WEIGHTS]
+        try:
+            needed += sorted(indexed_weights(index)) if index.is_file() else [WEIGHTS]
+        except ModelError:  # Damaged: fetching it again mends that.
+            return INDEX
     return next((name for name in needed if not (folder / name).is_file()), "")
 
 
@@ -194,8 +197,11 @@ def _weights(
 ) -> set[str]:
     """Return the names of the files of weights to fetch."""
     if INDEX in listed:
-        get = partial(_put, repository, revision, listed[INDEX])
-        names = indexed_weights(Path(asked(what, get, policy)))
+        cached = snapshot(repository, revision) / INDEX
+        if not listed[INDEX].fits(cached):  # Damaged: huggingface_hub would give it back as it is.
+            _remove(cached)
+        _place(what, repository, revision, listed[INDEX], policy)
+        names = indexed_weights(cached)
         for name in sorted(names - set(listed)):
             raise ModelError(
                 f"{what} lacks {name}, which its index names: choose another revision."
