@@ -78,3 +78,37 @@ def test_members_without_a_note_are_compared_and_kept(
     assert (cache / "visual_genome" / A).stat().st_mtime_ns == 7
     assert (cache / "visual_genome" / B).read_bytes() == NEW
     assert fetch_members(*place, [absent], cache, mirror=mirror) == lacking
+
+
+@pytest.mark.parametrize("note", ["[]", "{}", '"x"', '{"checksum": 1, "members": 2}', "\x00"])
+def test_a_note_of_another_shape_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, note: str
+) -> None:
+    place, cache = ("visual_genome", "images.zip"), tmp_path / "cache"
+    mirror = publish(tmp_path / "mirror", {place: zipped({A: OLD})}, monkeypatch)
+    assert fetch_members(*place, [A], cache, mirror=mirror) == {}
+    (found,) = (cache / "visual_genome").glob(".images.zip.members")
+    found.write_text(note, encoding="utf-8")
+    assert fetch_members(*place, [A], cache, mirror=mirror) == {}
+    assert (cache / "visual_genome" / A).read_bytes() == OLD
+
+
+def test_a_run_killed_while_it_unpacks_another_archive_leaves_no_note_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, cache = ("tf_flowers", "flower_photos.tgz"), tmp_path / "cache"
+    first = publish(tmp_path / "first", {place: tgz({"a.jpg": OLD})}, monkeypatch)
+    unpacked(*place, cache, mirror=first)
+    table = os.environ["LENSBENCH_SOURCES"]
+    second = publish(tmp_path / "second", {place: tgz({"a.jpg": NEW})}, monkeypatch)
+
+    def killed(folder: Path, about: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lensbench.datasets.members._note", killed)
+        with pytest.raises(KeyboardInterrupt):
+            unpacked(*place, cache, mirror=second)
+    # The folder holds the second archive's picture now; the first one's table doesn't take it.
+    monkeypatch.setenv("LENSBENCH_SOURCES", table)
+    assert (unpacked(*place, cache, mirror=first) / "a.jpg").read_bytes() == OLD

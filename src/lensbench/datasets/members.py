@@ -74,9 +74,9 @@ def _noted(archive: Path, checksum: str) -> set[str]:
     """Return the members that were taken out of an archive with this checksum."""
     try:
         note = json.loads(_note_of(archive).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return set(note["members"]) if note["checksum"] == checksum else set()
+    except (OSError, ValueError, KeyError, TypeError):  # No note, or none of ours.
         return set()
-    return set(note["members"]) if note.get("checksum") == checksum else set()
 
 
 def _note(archive: Path, about: dict[str, object]) -> None:
@@ -126,6 +126,9 @@ def unpacked(dataset: str, file: str, cache: str | Path, *, mirror: str | None =
     # What `unpack` made of this very archive is whole, with or without the archive.
     if folder.is_dir() and read_stamp(folder) and "" in _noted(folder, checksum):
         return folder
-    unpack(fetch_source(dataset, file, cache, mirror), folder)
+    archive = fetch_source(dataset, file, cache, mirror)
+    # First, so that a killed run leaves no note beside another archive's folder.
+    _note_of(folder).unlink(missing_ok=True)
+    unpack(archive, folder)
     _note(folder, {"checksum": checksum, "members": [""]})  # All of it.
     return folder

@@ -109,7 +109,10 @@ def fetch_source(
 
 def _is_known(target: Path, checksum: str) -> bool:
     """Return whether a file is there and is the one that was verified before."""
-    return target.is_file() and read_stamp(target) == {"checksum": checksum, **identity(target)}
+    try:
+        return target.is_file() and read_stamp(target) == {"checksum": checksum, **identity(target)}
+    except OSError:  # Told where it is opened.
+        return False
 
 
 def _is_whole(target: Path, size: int | None, checksum: str | None) -> bool:
@@ -317,9 +320,12 @@ class _Download:
     def _copy(self) -> None:
         """Copy the file from a folder."""
         source = Path(url2pathname(urlsplit(self._address).path))
-        if not source.is_file():
-            raise DataError(f"{source} is not there: put the file there, or name another mirror.")
-        total = source.stat().st_size
+        with reading(source):
+            if not source.is_file():
+                raise DataError(
+                    f"{source} is not there: put the file there, or name another mirror."
+                )
+            total = source.stat().st_size
         self._check_size(total)
         self.drop()
         check_space(self._part.parent, total, self._target.name)

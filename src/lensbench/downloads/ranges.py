@@ -76,11 +76,12 @@ class _Local:
 
     def __init__(self, address: str) -> None:
         self._path = Path(url2pathname(urlsplit(address).path))
-        if not self._path.is_file():
-            raise DataError(
-                f"{self._path} is not there: put the file there, or name another mirror."
-            )
-        self.name, self.size = str(self._path), self._path.stat().st_size
+        with reading(self._path):
+            if not self._path.is_file():
+                raise DataError(
+                    f"{self._path} is not there: put the file there, or name another mirror."
+                )
+            self.name, self.size = str(self._path), self._path.stat().st_size
 
     def read(self, start: int, stop: int) -> bytes:
         # A stream of its own for each call: threads share no position.
