@@ -96,6 +96,7 @@ def lensbench(task: Task) -> Callable[[], Outputs]:
     from lensbench.lexicon import LANGUAGES
     from lensbench.models.load import prepare
     from lensbench.models.prompt import Encoded
+    from lensbench.models.views import unplaced
     from lensbench.scripts import SCRIPTS
 
     loaded = prepare(task.model, task.build(), models.tokenizer(task.model), "text")
@@ -107,7 +108,7 @@ def lensbench(task: Task) -> Callable[[], Outputs]:
         first=torch.zeros(task.batch, dtype=torch.int64, device=task.device),
         n_tokens=[task.tokens] * task.batch,
         n_image_tokens=[0] * task.batch,
-        grids=[(0, 0)] * task.batch,
+        layouts=[unplaced(0)] * task.batch,
     )
     # Groups as real ones are: each token in one script, most of them in the same; a concept of
     # twelve forms a sample.

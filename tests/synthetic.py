@@ -488,6 +488,7 @@ def _heads(rng, plan, meta, stages) -> tuple[pd.DataFrame, tuple[int, int]]:
             "text_mass": (1 - image - sink).reshape(-1),
             "image_entropy_nats": entropy.reshape(-1),
             "image_max": (image / 4).reshape(-1),
+            "overview_mass": image.reshape(-1),
         }
     )
     return frame, special
@@ -505,6 +506,11 @@ def _samples(manifest, plan, kind, rejected) -> pd.DataFrame:
             "n_image_tokens": image,
             "grid_h": 6 if image else 0,
             "grid_w": 6 if image else 0,
+            "views": json.dumps(
+                [{"name": "picture", "rows": 6, "cols": 6, "box": [0.0, 0.0, 1.0, 1.0]}]
+                if image
+                else []
+            ),
             "generated": ["".join(VOCABULARY[t][0] for t in f if t != TOKEN_ID[END]) for f in ids],
             "generated_ids": ids,
             "gold": manifest.gold,

@@ -24,6 +24,7 @@ from lensbench.datasets.manifest import read_manifest, write_manifest
 from lensbench.errors import DataError, GateError, LensbenchError, ModelError, TraceError
 from lensbench.extract import ExtractOptions, extract_shard
 from lensbench.inspection import inspect_model
+from lensbench.lens.attention import implementation
 from lensbench.lens.patches import read_patches
 from lensbench.lexicon import LANGUAGES
 from lensbench.models.prompt import encode
@@ -338,6 +339,83 @@ def test_patches_that_are_asked_for_are_a_table(tmp_path, extracted):
     plain = extracted(loaded, data, name="plain")
     with pytest.raises(TraceError, match=r"patches.parquet is missing"):
         read_table(plain, "patches")
+
+
+@pytest.mark.parametrize("family", ["llava", "onevision", "qwen2vl"])
+def test_a_closeup_says_of_each_position_what_a_plain_pass_says(tmp_path, extracted, family):
+    # The independent reference: the eager model's own hidden states and attention, one by one.
+    loaded = image_model(family, seed=4)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for index, size in enumerate([(32, 32), (64, 32), (40, 40)]):
+        Image.effect_noise(size, 80).convert("RGB").save(folder / f"{index}.png")
+    asked, images = ["How many ?", "Why", "What ?"], ["0.png", "1.png", "2.png"]
+    data = written_manifest(folder, asked, images=images, style="chat")
+    options = ExtractOptions(
+        batch_size=2, max_new_tokens=2, top_k=3, floor_directions=4, patches=True, words=True,
+        attention=True, samples=2,
+    )  # fmt: skip
+    out = extracted(loaded, data, options)
+    samples = read_table(out, "samples")
+    assert samples["sample_id"].tolist() == ["s-0", "s-1"]  # The first two of three.
+    tables = {name: read_table(out, name) for name in ("patches", "words", "attention", "heads")}
+    for index, name in enumerate(images[:2]):
+        row = {"prompt": asked[index], "style": "chat", "image": name}
+        alone = encode(loaded, [row], [Image.open(folder / name)])
+        with implementation(loaded.anatomy.configs, "eager"), torch.inference_mode():
+            plain = loaded.model(**alone.inputs, output_hidden_states=True, output_attentions=True)
+        own = {key: frame[frame["sample_id"] == f"s-{index}"] for key, frame in tables.items()}
+        depth = loaded.anatomy.n_layers
+        head, norm = loaded.model.get_output_embeddings(), loaded.model.model.language_model.norm
+        image = alone.image[0].numpy()
+        for layer, states in enumerate(plain.hidden_states):
+            # transformers gives the last states after the norm.
+            logits = head(states[0] if layer == depth else norm(states[0]))
+            values, ids = logits.log_softmax(-1).topk(3)
+            for key, mask in (("patches", image), ("words", ~image)):
+                here = own[key][own[key]["layer"] == layer]
+                assert here["position"].tolist() == mask.nonzero()[0].tolist()
+                np.testing.assert_array_equal(stack(here, "top_id"), ids[mask])
+                np.testing.assert_allclose(stack(here, "top_logprob"), values[mask], atol=1e-4)
+                entropy = -(logits.log_softmax(-1).exp() * logits.log_softmax(-1)).sum(-1)
+                np.testing.assert_allclose(here["entropy_nats"], entropy[mask], atol=1e-4)
+        first = own["words"][own["words"]["layer"] == 0]
+        assert first["token_id"].tolist() == alone.inputs["input_ids"][0][~image].tolist()
+        weights = stack(own["attention"], "weights").reshape(depth, -1, int(image.sum()))
+        wanted = torch.stack(plain.attentions)[:, 0, :, -1, image]
+        np.testing.assert_allclose(weights, wanted, atol=1e-5)
+        # What the table of heads sums up is the same attention; a sink in the picture is no part.
+        heads = own["heads"][own["heads"]["step"] == 0]
+        mass = heads["image_mass"].to_numpy().reshape(depth, -1)
+        np.testing.assert_allclose(mass, weights.sum(-1), atol=1e-5)
+        layout = alone.layouts[0]
+        whole = weights[..., layout.view == 0].sum(-1) if layout.views else mass
+        over = heads["overview_mass"].to_numpy().reshape(depth, -1)
+        np.testing.assert_allclose(over, whole, atol=1e-5)
+        assert json.loads(samples.loc[index, "views"]) == json.loads(layout.to_json())
+
+
+def test_a_variant_of_a_dataset_shows_other_pictures(tmp_path, extracted):
+    loaded = image_model("qwen2vl", seed=4)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for index in range(2):
+        Image.effect_noise((64, 48), 80 + index).convert("RGB").save(folder / f"{index}.png")
+    data = written_manifest(folder, ["Why", "Why"], images=["0.png", "1.png"], style="chat")
+    found = {
+        picture: read_table(
+            extracted(loaded, data, replace(OPTIONS, picture=picture), name=picture), "samples"
+        )
+        for picture in ("native", "50", "blank")
+    }
+    grids = {key: frame[["grid_h", "grid_w"]].to_numpy().tolist() for key, frame in found.items()}
+    assert grids["native"] == grids["blank"] == [[3, 4]] * 2
+    assert grids["50"] == [[2, 3]] * 2  # 50 × 38 pixels
+    blank = read_table(tmp_path / "blank-0", "trajectory")
+    one, two = (stack(blank[blank["sample_id"] == f"s-{i}"], "top_logprob") for i in range(2))
+    np.testing.assert_array_equal(one, two)  # Both pictures are the same gray.
+    with pytest.raises(LensbenchError, match="can't be shown as '0'"):
+        ExtractOptions(picture="0")
 
 
 def test_a_folder_written_for_other_weights_is_refused(tmp_path):

@@ -39,6 +39,7 @@ def tables(ids: tuple[str, ...] = ("b", "a")) -> Tables:
             "n_image_tokens": 1,
             "grid_h": 1,
             "grid_w": 1,
+            "views": "[]",
             "generated": "x",
             "generated_ids": [[7, 8], *([[]] * n)],
             "gold": "number:1",
@@ -79,6 +80,7 @@ def tables(ids: tuple[str, ...] = ("b", "a")) -> Tables:
             "text_mass": 0.5,
             "image_entropy_nats": 0.0,
             "image_max": 0.25,
+            "overview_mass": 0.125,
         }
     )
     lenses = pd.DataFrame(
@@ -294,6 +296,10 @@ BAD = {
         _change("lenses", "lens", 2, "raw"),
         "table lenses, column sample_id lens layer, row 5",
     ),
+    "overview above the picture": (
+        _change("heads", "overview_mass", 1, 0.3),
+        "table heads, column overview_mass, row 3",
+    ),
     "missing lenses": (lambda given: given.pop("lenses"), "a shard needs the tables"),
     "missing table": (lambda given: given.pop("floors"), "a shard needs the tables"),
 }
@@ -308,6 +314,74 @@ def test_a_bad_shard_is_refused_by_name_and_leaves_nothing(
     with pytest.raises(TraceError, match=re.compile(re.escape(said), re.IGNORECASE)) as caught:
         write_shard(tmp_path / "0", given, META)
     assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def closeup() -> Tables:
+    """The shard of `tables` with all that can be asked for: one image position of three."""
+    given = tables()
+    tops = {"top_id": [5, 6], "top_logprob": [-0.5, -2.0]}
+
+    def rows(**columns: Any) -> pd.DataFrame:
+        frame = pd.DataFrame(columns)
+        for name, values in tops.items():
+            frame[name] = [values] * len(frame)
+        return frame.assign(entropy_nats=0.5)
+
+    given["patches"] = rows(
+        sample_id=["b", "b", "a", "a"], layer=[0, 1] * 2, patch=0, position=1, view=0, row=0, col=0
+    )
+    given["words"] = rows(
+        sample_id=np.repeat(["b", "a"], 4), layer=[0, 0, 1, 1] * 2, position=[0, 2] * 4, token_id=9
+    )
+    given["attention"] = pd.DataFrame(
+        {"sample_id": ["b", "b", "a", "a"], "layer": 1, "head": [0, 1] * 2, "weights": [[0.25]] * 4}
+    )
+    return given
+
+
+def test_what_was_asked_for_comes_back(tmp_path: Path) -> None:
+    given = closeup()
+    given["patches"]["entropy_nats"] = [0.5, 1.0, 0.25, 0.75]
+    write_shard(tmp_path / "0", given, META)
+    patches = read_table(tmp_path / "0", "patches")
+    assert patches["sample_id"].tolist() == ["a", "a", "b", "b"]
+    assert patches["entropy_nats"].tolist() == [0.25, 0.75, 0.5, 1.0]
+    assert read_table(tmp_path / "0", "words")["position"].tolist() == [0, 2] * 4
+    weights = read_table(tmp_path / "0", "attention")["weights"]
+    assert [w.tolist() for w in weights] == [[0.25]] * 4
+
+
+BAD_CLOSEUPS = {
+    "patch missing": (_drop("patches", 0), "table patches has 1 rows of b, where its positions and "
+                      "layers make 2"),
+    "word missing": (_drop("words", 5), "table words has 3 rows of a"),
+    "head missing": (_drop("attention", 2), "table attention has 1 rows of a"),
+    "rows of a rejected sample": (_change("words", "sample_id", 0, "z"), "rows of b"),
+    "weights of other positions": (
+        _change("attention", "weights", 3, [0.1, 0.2]),
+        "table attention, column weights, row 1 (sample_id a, layer 1, head 1)",
+    ),
+    "weight above 1": (_change("attention", "weights", 0, [1.5]), "column weights, row 2"),
+    "top k not sorted": (
+        _change("words", "top_logprob", 0, [-2.0, -0.5]), "table words, column top_logprob"
+    ),
+    "entropy that is no number": (
+        _change("patches", "entropy_nats", 0, float("inf")), "table patches, column entropy_nats"
+    ),
+    "entropy that is unknown": (
+        _change("words", "entropy_nats", 0, np.nan), "column entropy_nats, row 4 (sample_id b"
+    ),
+    "row below the grid": (_change("patches", "row", 0, -2), "table patches, column row, row 2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "said"), BAD_CLOSEUPS.values(), ids=BAD_CLOSEUPS)
+def test_a_bad_closeup_is_refused_by_name(tmp_path: Path, change: Any, said: str) -> None:
+    given = closeup()
+    change(given)
+    with pytest.raises(TraceError, match=re.compile(re.escape(said), re.IGNORECASE)):
+        write_shard(tmp_path / "0", given, META)
     assert list(tmp_path.iterdir()) == []
 
 

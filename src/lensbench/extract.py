@@ -24,10 +24,12 @@ from lensbench.inspection import describe, model_meta
 from lensbench.lens.floors import random_floors
 from lensbench.lens.groups import TokenGroups, token_groups
 from lensbench.lens.rows import (
+    ATTENTION_COLUMNS,
     HEAD_COLUMNS,
     LENS_COLUMNS,
+    PATCH_COLUMNS,
     SAMPLE_COLUMNS,
-    patch_rows,
+    WORD_COLUMNS,
     rejected_row,
     trajectory_rows,
 )
@@ -87,6 +89,7 @@ def extract_shard(
             "dataset."
         )
     _check_weights(loaded, model_folder)
+    manifest = manifest.iloc[: options.samples]
     edges = np.linspace(0, len(manifest), n_shards + 1).round().astype(int)
     block = manifest.iloc[edges[shard] : edges[shard + 1]]
     rows = [{str(key): value for key, value in row.items()} for row in block.to_dict("records")]
@@ -155,17 +158,30 @@ def _trace(
     log: str | Path | None,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of a shard."""
-    tables: dict[str, list[pd.DataFrame]] = {
-        "trajectory": [],
-        "heads": [],
-        "lenses": [],
-        "patches": [],
+    empty = {
+        "trajectory": trajectory_rows([], torch.zeros(0), None),
+        "heads": pd.DataFrame(columns=["sample_id", "step", "layer", "head", *HEAD_COLUMNS]),
+        "lenses": pd.DataFrame(columns=LENS_COLUMNS),
     }
+    asked = {
+        "patches": (options.patches, PATCH_COLUMNS),
+        "words": (options.words, WORD_COLUMNS),
+        "attention": (options.attention, ATTENTION_COLUMNS),
+    }
+    empty |= {name: pd.DataFrame(columns=cols) for name, (wanted, cols) in asked.items() if wanted}
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in empty}
     samples: list[dict[str, Any]] = []
     norms: dict[str, Tensor] = {}
     workers = default_workers(loaded.device) if options.workers is None else options.workers
     feed = batches(
-        prepared(loaded.prompter, folder, rows, options.max_new_tokens, min(workers, len(rows))),
+        prepared(
+            loaded.prompter,
+            folder,
+            rows,
+            options.max_new_tokens,
+            min(workers, len(rows)),
+            options.picture,
+        ),
         options.batch_size,
         options.batch_positions,
         loaded.tokenizer.pad_token_id,
@@ -200,15 +216,7 @@ def _trace(
                 norms |= found.norms
                 progress.advance(len(batch.samples))
     in_order = [norms[key] for key in sorted(norms)]
-    empty = {
-        "trajectory": trajectory_rows([], torch.zeros(0), None),
-        "heads": pd.DataFrame(columns=["sample_id", "step", "layer", "head", *HEAD_COLUMNS]),
-        "lenses": pd.DataFrame(columns=LENS_COLUMNS),
-        "patches": patch_rows([], []),
-    }
     made = {name: _concat(parts, empty[name]) for name, parts in tables.items()}
-    if not options.patches:
-        del made["patches"]
     return {
         "samples": pd.DataFrame(samples, columns=SAMPLE_COLUMNS),
         "floors": _floors(loaded, in_order, groups, options),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_all_start_methods
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from lensbench.errors import DataError, reason_of
 from lensbench.models.batches import join
 from lensbench.models.prompt import Encoded, Prompter, open_picture
+from lensbench.variants import NATIVE, shown
 
 #: Batches' worth of samples that are sorted by length at a time.
 _WINDOW = 8
@@ -63,7 +65,11 @@ class Batch:
 
 
 def prepare_sample(
-    prompter: Prompter, folder: Path, row: dict[str, Any], new_tokens: int
+    prompter: Prompter,
+    folder: Path,
+    row: dict[str, Any],
+    new_tokens: int,
+    variant: str = NATIVE,
 ) -> Prepared:
     """Decode a sample's picture and encode it, or say why that can't be done.
 
@@ -72,12 +78,15 @@ def prepare_sample(
         folder: that the picture's path starts from.
         row: of the manifest.
         new_tokens: that are to be generated.
+        variant: what of the picture is shown, as `variants.shown` takes it.
     """
     if row["rejected"]:
         reason = f"{row['source']} can't be read: {row['rejected']}."
         return Prepared(row, None, reason)
     try:
-        pictures = [open_picture(folder / row["image"])] if row["image"] is not None else []
+        pictures = []
+        if row["image"] is not None:
+            pictures = [shown(open_picture(folder / row["image"]), variant)]
         encoded = prompter.encode([row], pictures)
         prompter.check_length(encoded, new_tokens)
     except DataError as error:
@@ -94,16 +103,23 @@ class _Samples(Dataset[Prepared]):
     """The rows of a manifest as a data set of PyTorch's, prepared when they are asked for."""
 
     def __init__(
-        self, prompter: Prompter, folder: Path, rows: Sequence[dict[str, Any]], new_tokens: int
+        self,
+        prompter: Prompter,
+        folder: Path,
+        rows: Sequence[dict[str, Any]],
+        new_tokens: int,
+        variant: str,
     ) -> None:
-        self._prompter, self._folder = prompter, folder
-        self._rows, self._new_tokens = rows, new_tokens
+        self._rows = rows
+        self._prepare = partial(
+            prepare_sample, prompter, folder, new_tokens=new_tokens, variant=variant
+        )
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Prepared:
-        return prepare_sample(self._prompter, self._folder, self._rows[index], self._new_tokens)
+        return self._prepare(row=self._rows[index])
 
 
 def _as_is(sample: Any) -> Any:
@@ -123,6 +139,7 @@ def prepared(
     rows: Sequence[dict[str, Any]],
     new_tokens: int,
     workers: int = 0,
+    variant: str = NATIVE,
 ) -> Iterator[Prepared]:
     """Yield every sample of a manifest in order, prepared by worker processes.
 
@@ -132,8 +149,9 @@ def prepared(
         rows: of the manifest.
         new_tokens: that are to be generated.
         workers: number of processes; 0 prepares them here, when they are asked for.
+        variant: what of the pictures is shown, as `variants.shown` takes it.
     """
-    data = _Samples(prompter, Path(folder), rows, new_tokens)
+    data = _Samples(prompter, Path(folder), rows, new_tokens, variant)
     if not workers:
         yield from (data[index] for index in range(len(data)))
         return

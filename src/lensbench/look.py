@@ -24,6 +24,7 @@ from lensbench.models.hub import fetch
 from lensbench.models.known import find_model
 from lensbench.models.load import DTYPES, LoadedModel, load_model, prepare
 from lensbench.models.prompt import Encoded, encode
+from lensbench.models.views import Layout
 from lensbench.models.vocabulary import token_texts
 from lensbench.request import Picture, check_request, read_picture
 
@@ -181,7 +182,7 @@ class Lens:
             answer=self._answer(traced, len(prompt_ids), k, lens),
             heads=self._heads(traced),
             prompt_readout=self._prompt(encoded, k, lens) if positions == "prompt" else None,
-            patches=self._patches(patches[0]) if patches else None,
+            patches=self._patches(patches[0], encoded.layouts[0]) if patches else None,
             parts=self._parts(encoded, k, lens) if parts else None,
         )
 
@@ -267,20 +268,22 @@ class Lens:
             },
         )
 
-    def _patches(self, found: Patches) -> pd.DataFrame:
+    def _patches(self, found: Patches, layout: Layout) -> pd.DataFrame:
         places = _numpy(found.positions)
-        high, wide = found.grid
-        inside = [index if index < high * wide else None for index in range(len(places))]
-        rows = [None if index is None else index // wide for index in inside]
-        columns = [None if index is None else index % wide for index in inside]
+        names = [None if at < 0 else layout.views[at].name for at in layout.view]
+        rows, columns = (
+            pd.array([None if at < 0 else at for at in values.tolist()], dtype="Int64")
+            for values in (layout.row, layout.col)
+        )
         return top_frame(
             _numpy(found.top_id).swapaxes(0, 1),
             _numpy(found.top_logprob).swapaxes(0, 1),
             self._texts,
             {
                 "position": places,
-                "row": pd.array(rows, dtype="Int64"),
-                "col": pd.array(columns, dtype="Int64"),
+                "view": names,
+                "row": rows,
+                "col": columns,
             },
             {"entropy_nats": _numpy(found.entropy_nats).T},
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,13 +32,15 @@ def check_table(name: str, table: pa.Table) -> None:
     if "script_mass" in table.column_names:
         off = np.asarray(np.abs(_block(table, "script_mass").sum(axis=1) - 1) > SLACK)
         _refuse(name, "script_mass", table, off, "does not sum to 1")
-    if name == "trajectory":
+    if name in ("trajectory", "patches", "words"):
         rises = np.asarray((np.diff(_block(table, "top_logprob"), axis=1) > SLACK).any(axis=1))
         _refuse(name, "top_logprob", table, rises, "is not sorted from likeliest down")
     if name == "heads":
         parts = sum(_values(table, part) for part in ("image_mass", "sink_mass", "text_mass"))
         off = np.abs(np.asarray(parts) - 1) > _ATTENTION_SLACK
         _refuse(name, "image_mass + sink_mass + text_mass", table, off, "does not sum to 1")
+        over = _values(table, "overview_mass") > _values(table, "image_mass") + SLACK
+        _refuse(name, "overview_mass", table, over, "is more than image_mass")
 
 
 def check_shard(
@@ -68,8 +71,18 @@ def check_shard(
         _check_grid("heads", heads, np.asarray(head_layers), np.arange(n_heads))
     elif heads.num_rows:
         raise TraceError("Table heads has rows, but the model has no layer whose heads are read.")
+    positions = samples.filter(pc.is_null(samples["rejected"])).to_pandas().set_index("sample_id")
+    image, depth = positions["n_image_tokens"].astype("int64"), n_layers + 1
     if "patches" in tables:
-        _check_patches(tables["patches"], samples, n_layers)
+        _check_count("patches", tables["patches"], image * depth)
+    for name in {"patches", "words"} & set(tables):
+        unknown = np.asarray(tables[name]["entropy_nats"].is_null())
+        _refuse(name, "entropy_nats", tables[name], unknown, "is not known")
+    if "words" in tables:
+        _check_count("words", tables["words"], (positions["n_tokens"] - image) * depth)
+    if "attention" in tables:
+        _check_count("attention", tables["attention"], 0 * image + len(head_layers) * n_heads)
+        _check_weights(tables["attention"], image)
     layers = _values(tables["floors"], "layer")
     if read and not np.array_equal(layers, np.arange(n_layers + 1)):
         raise TraceError(f"Table floors must have one row for each layer 0 … {n_layers}.")
@@ -94,6 +107,8 @@ def _check_column(name: str, table: pa.Table, column: Column) -> None:
         values = np.asarray(flat)
     else:
         values = _block(table, column.name) if column.width else _values(table, column.name)
+        if array.null_count:  # Allowed, or it had been refused: what is unknown is in no range.
+            values = np.where(array.is_null(), 0.0, values)
         owner = None
     with np.errstate(invalid="ignore"):
         bad = ~np.isfinite(values)
@@ -141,17 +156,25 @@ def _check_grid(name: str, table: pa.Table, layers: np.ndarray, heads: np.ndarra
         _refuse(name, "head", table, off, "is out of turn: a head is missing or too many")
 
 
-def _check_patches(patches: pa.Table, samples: pa.Table, n_layers: int) -> None:
-    """Every image position of every sample must be there at every layer."""
-    frame = samples.filter(pc.is_null(samples["rejected"])).to_pandas()
-    wanted = frame.set_index("sample_id")["n_image_tokens"].astype("int64") * (n_layers + 1)
-    found = patches["sample_id"].to_pandas().value_counts()
-    found = found.reindex(wanted.index, fill_value=0)
+def _check_count(name: str, table: pa.Table, wanted: pd.Series) -> None:
+    """Every sample must have as many rows as its positions (or heads) and layers make."""
+    found = table["sample_id"].to_pandas().value_counts().reindex(wanted.index, fill_value=0)
     for sample in wanted.index[(found != wanted).to_numpy()][:1]:
         raise TraceError(
-            f"Table patches has {found[sample]} rows of {sample}, where its image positions and "
-            f"layers make {wanted[sample]}."
+            f"Table {name} has {found[sample]} rows of {sample}, where its positions and layers "
+            f"make {wanted[sample]}."
         )
+    for sample in table["sample_id"].unique().to_pylist():
+        if sample not in wanted.index:
+            raise TraceError(f"Table {name} has rows of {sample}, which samples rejects or lacks.")
+
+
+def _check_weights(attention: pa.Table, n_image: pd.Series) -> None:
+    """Every row must have one weight an image position."""
+    lengths = pc.list_value_length(attention["weights"]).to_numpy()
+    wanted = n_image.reindex(attention["sample_id"].to_pandas()).to_numpy()
+    off = np.asarray(lengths != wanted)
+    _refuse("attention", "weights", attention, off, "is not one weight an image position")
 
 
 def _check_steps(trajectory: pa.Table, heads: pa.Table) -> None:

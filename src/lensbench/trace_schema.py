@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 LOG2 = 0.6931471805599453
 #: What float32 sums over a vocabulary of 10^5 tokens may be off by, in nats or in mass.
@@ -79,6 +79,19 @@ _LAYER = Column("layer", _ID, "0 after the embeddings … L after the last block
 _MASS: dict[str, Any] = {"low": -SLACK, "high": 1 + SLACK}
 _LOGPROB: dict[str, Any] = {"high": SLACK}
 
+# What the lens keeps of a position that is not an answer's.
+_TOPS = (
+    Column("top_id", _ID, "the k likeliest token ids, likeliest first", width="k", low=0),
+    Column("top_logprob", _REAL, "their log-probabilities, nats", width="k", **_LOGPROB),
+    Column(
+        "entropy_nats",
+        _REAL,
+        "entropy of p_l, nats; null where an imported lens doesn't tell it",
+        low=-SLACK,
+        nullable=True,
+    ),
+)
+
 SAMPLES = Table(
     "samples",
     "a sample",
@@ -90,6 +103,13 @@ SAMPLES = Table(
         Column("n_image_tokens", _ID, "image positions of the prompt", low=0),
         Column("grid_h", _ID, "rows of image positions, 0 where there is no grid", low=0),
         Column("grid_w", _ID, "columns of image positions, 0 where there is no grid", low=0),
+        Column(
+            "views",
+            _TEXT,
+            "JSON list of the grids the picture's positions lie in: name, rows, cols and box "
+            "(left, top, right, bottom in fractions of the picture); the overview first; "
+            '"[]" for none',
+        ),
         Column("generated", _TEXT, "the text generated, special tokens left out"),
         Column("generated_ids", _ID, "the token ids generated, one a step", width="any", low=0),
         Column("gold", _TEXT, 'concept id of the true answer, such as "number:3"'),
@@ -148,6 +168,12 @@ HEADS = Table(
         Column("layer", _ID, "1 … L: the block whose attention this is", low=1),
         Column("head", _ID, "query head, from 0", low=0),
         Column("image_mass", _REAL, "attention from this position to image positions", **_MASS),
+        Column(
+            "overview_mass",
+            _REAL,
+            "the part of it on the first view: the overview where a picture is seen in tiles too",
+            **_MASS,
+        ),
         Column("sink_mass", _REAL, "attention to position 0 of the unpadded sequence", **_MASS),
         Column("text_mass", _REAL, "attention to all other positions", **_MASS),
         Column(
@@ -168,11 +194,42 @@ PATCHES = Table(
         _SAMPLE_ID,
         _LAYER,
         Column("patch", _ID, "image position, from 0, in the order of the prompt", low=0),
-        Column("row", _ID, "its row of the grid, from 0; -1 beyond the grid", low=-1),
-        Column("col", _ID, "its column of the grid, from 0; -1 beyond the grid", low=-1),
-        Column("top_id", _ID, "the k likeliest token ids, likeliest first", width="k", low=0),
-        Column("top_logprob", _REAL, "their log-probabilities, nats", width="k", **_LOGPROB),
-        Column("entropy_nats", _REAL, "entropy of p_l, nats", low=-SLACK),
+        Column("position", _ID, "its place in the prompt without padding, from 0", low=0),
+        Column("view", _ID, "the view it lies in, from 0; -1 for line ends and the like", low=-1),
+        Column("row", _ID, "its row of that view's grid, from 0; -1 beyond it", low=-1),
+        Column("col", _ID, "its column of that view's grid, from 0; -1 beyond it", low=-1),
+        *_TOPS,
+    ),
+)
+
+WORDS = Table(
+    "words",
+    "a sample × layer × position of the prompt that is no image position",
+    ("sample_id", "layer", "position"),
+    (
+        _SAMPLE_ID,
+        _LAYER,
+        Column("position", _ID, "place in the prompt without padding, from 0", low=0),
+        Column("token_id", _ID, "the prompt's token there", low=0),
+        *_TOPS,
+    ),
+)
+
+ATTENTION = Table(
+    "attention",
+    "a sample × layer × head, at step 0",
+    ("sample_id", "layer", "head"),
+    (
+        _SAMPLE_ID,
+        Column("layer", _ID, "1 … L: the block whose attention this is", low=1),
+        Column("head", _ID, "query head, from 0", low=0),
+        Column(
+            "weights",
+            _REAL,
+            "attention of the last position on each image position, in the order of the prompt",
+            width="any",
+            **_MASS,
+        ),
     ),
 )
 
@@ -249,7 +306,7 @@ FORMS = Table(
 #: What a shard's folder holds, in the order it is written.
 SHARD_TABLES = (SAMPLES, TRAJECTORY, HEADS, LENSES, FLOORS)
 #: What it holds beside them if it was asked for.
-ASKED_TABLES = (PATCHES,)
+ASKED_TABLES = (PATCHES, WORDS, ATTENTION)
 #: What a model's folder holds.
 MODEL_TABLES = (VOCABULARY, FORMS)
 TABLES = {table.name: table for table in SHARD_TABLES + ASKED_TABLES + MODEL_TABLES}

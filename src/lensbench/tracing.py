@@ -19,13 +19,16 @@ from lensbench.lens.parts import LENSES, lens_states
 from lensbench.lens.patches import PositionReader
 from lensbench.lens.readout import read_out
 from lensbench.lens.rows import (
+    attention_rows,
     head_rows,
     lens_rows,
     patch_rows,
     sample_rows,
     trajectory_rows,
+    word_rows,
 )
 from lensbench.models.load import LoadedModel
+from lensbench.variants import NATIVE, check_variant
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,10 @@ class ExtractOptions:
         batch_positions: positions a batch at most, padding counted; None for no limit.
         workers: processes that decode and encode pictures; None for what suits the device.
         patches: whether every image position is read out too.
+        words: whether every other position of the prompt is read out too.
+        attention: whether each head's weight on every image position is kept.
+        samples: how many samples of the dataset are run, from its first; None for all.
+        picture: what of a picture is shown: "native", "blank", or its longer side in pixels.
         max_new_tokens: steps at most a sample.
         top_k: top tokens kept a layer.
         lenses: further lenses that the answer step is read out with, keys of `LENSES`.
@@ -50,6 +57,10 @@ class ExtractOptions:
     batch_positions: int | None = None
     workers: int | None = None
     patches: bool = False
+    words: bool = False
+    attention: bool = False
+    samples: int | None = None
+    picture: str = NATIVE
     max_new_tokens: int = 4
     top_k: int = 10
     lens: str = "normed"
@@ -62,6 +73,9 @@ class ExtractOptions:
         for key in ("batch_size", "max_new_tokens", "top_k", "floor_directions"):
             if getattr(self, key) < 1:
                 raise LensbenchError(f"extraction.{key} is {getattr(self, key)}: use 1 or more.")
+        if self.samples is not None and self.samples < 1:
+            raise LensbenchError(f"extraction.samples is {self.samples}: use 1 or more.")
+        check_variant(self.picture)
         for lens in self.lenses:
             if lens not in LENSES:
                 known = ", ".join(LENSES)
@@ -86,10 +100,18 @@ def trace_rows(
     encoded, kept = batch.encoded.to(loaded.model.device, loaded.model.dtype), batch.rows
     names = [row["sample_id"] for row in kept]
     reader = None
-    if options.patches:
-        reader = PositionReader(loaded, encoded.image, options.top_k, options.lens)
+    if options.patches or options.words:
+        wanted = encoded.inputs["attention_mask"].bool() if options.words else encoded.image
+        reader = PositionReader(loaded, wanted, options.top_k, options.lens)
     parts = bool(loaded.anatomy.writes) and any(lens != "raw" for lens in options.lenses)
-    traced = trace_batch(loaded, encoded, options.max_new_tokens, writes=parts, reader=reader)
+    traced = trace_batch(
+        loaded,
+        encoded,
+        options.max_new_tokens,
+        keep_rows=options.attention,
+        writes=parts,
+        reader=reader,
+    )
     sample, step = (index.to(traced.residuals.device) for index in traced.steps())
     gold = groups.of([kept[index]["gold"] for index in sample.tolist()])
     readout = read_out(
@@ -109,8 +131,13 @@ def trace_rows(
     lenses = _lenses(loaded, traced, kept, groups, options, parts)
     if lenses:
         tables["lenses"] = pd.concat(lenses, ignore_index=True)
-    if reader is not None:
-        tables["patches"] = patch_rows(names, reader.patches(encoded))
+    read = [] if reader is None else reader.patches(encoded)
+    if options.patches:
+        tables["patches"] = patch_rows(names, read, encoded)
+    if options.words:
+        tables["words"] = word_rows(names, read, encoded)
+    if options.attention:
+        tables["attention"] = attention_rows(names, traced.capture.rows[0], encoded)
     norms = traced.residuals[:, 0].float().norm(dim=-1)
     return Found(
         tables,

@@ -36,7 +36,14 @@ _SHOW = (*_BASE, "figures", "tables", "numbers.py", "data/reference")
 ROOMS = {
     "dataset": (*_BASE, *_WORDS, "datasets", "downloads", "pixels.py"),
     "model": _MODEL,
-    "extract": (*_MODEL, "datasets/manifest.py", "extract.py", "feed.py", "tracing.py"),
+    "extract": (
+        *_MODEL,
+        "datasets/manifest.py",
+        "extract.py",
+        "feed.py",
+        "tracing.py",
+        "variants.py",
+    ),
     "metrics": (*_BASE, *_TRACE, "metrics", "lexicon.py", "data"),
     "show": _SHOW,
     "paper": (

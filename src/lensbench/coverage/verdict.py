@@ -22,6 +22,7 @@ from lensbench.models.gate_runs import pads
 from lensbench.models.load import LoadedModel
 from lensbench.models.pictures import stream_changes
 from lensbench.models.prompt import Encoded
+from lensbench.models.views import unplaced
 
 #: Largest difference of a log-probability, and of an attention weight, from the naive reference.
 LOGPROB, WEIGHT = 1e-4, 1e-5
@@ -76,7 +77,7 @@ def encoded(inputs: dict[str, Tensor], image: Tensor) -> Encoded:
         first=mask.int().argmax(1),
         n_tokens=mask.sum(1).tolist(),
         n_image_tokens=counts,
-        grids=[(0, 0)] * len(mask),
+        layouts=[unplaced(count) for count in counts],
     )
 
 

@@ -184,7 +184,9 @@ def implementation(configs: Sequence[Any], name: str) -> Iterator[None]:
             config._attn_implementation_internal = used
 
 
-def head_statistics(rows: Tensor, image: Tensor, first: Sequence[int] | Tensor) -> Tensor:
+def head_statistics(
+    rows: Tensor, image: Tensor, first: Sequence[int] | Tensor, overview: Tensor | None = None
+) -> Tensor:
     """Return what each head's row says about picture, sink and text.
 
     The sink is the first position of the unpadded sequence; if that is an image position it counts
@@ -195,10 +197,13 @@ def head_statistics(rows: Tensor, image: Tensor, first: Sequence[int] | Tensor) 
             cache) the keys are the last ones.
         image: [batch, positions], true at image positions; positions up to the last query.
         first: [batch] index of the first position that isn't padding.
+        overview: [batch, positions], true at the image positions of the first view, where pictures
+            are seen whole and in tiles; all image positions by default.
 
     Returns:
-        [batch, heads, 5]: image mass, sink mass, text mass, entropy over image positions in nats
-        (of the attention renormalised to them; 0 if it has none), largest weight on one of them.
+        [batch, heads, 6]: image mass, sink mass, text mass, entropy over image positions in nats
+        (of the attention renormalised to them; 0 if it has none), largest weight on one of them,
+        the part of the image mass that is on the overview.
     """
     keys = rows.shape[-1]
     positions = torch.arange(image.shape[1] - keys, image.shape[1], device=rows.device)
@@ -207,6 +212,8 @@ def head_statistics(rows: Tensor, image: Tensor, first: Sequence[int] | Tensor) 
     text = ~(picture | sink)
     on_image = rows * picture[:, None]
     image_mass = on_image.sum(-1)
+    seen_whole = image if overview is None else overview
+    on_overview = on_image * seen_whole[:, None, image.shape[1] - keys :]
     share = on_image / image_mass.clamp_min(torch.finfo(rows.dtype).tiny)[..., None]
     return torch.stack(
         [
@@ -215,6 +222,7 @@ def head_statistics(rows: Tensor, image: Tensor, first: Sequence[int] | Tensor) 
             (rows * text[:, None]).sum(-1),
             torch.special.entr(share).sum(-1),
             on_image.amax(-1),
+            on_overview.sum(-1),
         ],
         dim=-1,
     )

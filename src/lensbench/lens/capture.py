@@ -33,6 +33,8 @@ class Capture:
         anatomy: the model's parts.
         image: [batch, prompt positions], true at image positions (padding included, on the left).
         first: [batch] index of each prompt's first position that isn't padding.
+        overview: [batch, prompt positions], true at the image positions of the first view; all of
+            them by default.
         keep_rows: keep whole attention rows too (for the gate and tests; they are large).
         writes: keep what each module of a block adds to the last position's stream, too.
         reader: is shown every position of the prompt's pass.
@@ -48,9 +50,11 @@ class Capture:
         writes: bool = False,
         reader: Reader | None = None,
         tellers: Sequence[nn.Module] | None = None,
+        overview: Tensor | None = None,
     ) -> None:
         self._anatomy = anatomy
         self._image = image
+        self._overview = image if overview is None else overview
         self._first = first
         self._keep_rows = keep_rows
         self._reader = reader
@@ -83,7 +87,7 @@ class Capture:
         return torch.stack(states, dim=1)
 
     def heads(self, step: int) -> Tensor:
-        """Return [batch, head layers, heads, 5]: `head_statistics` of the last position at a step.
+        """Return [batch, head layers, heads, 6]: `head_statistics` of the last position at a step.
 
         The head layers are those of `Anatomy.heads`, in order.
         """
@@ -94,7 +98,7 @@ class Capture:
                 f"{len(wanted)}: the model computes it in another way when it generates."
             )
         if not wanted:
-            return torch.zeros(self._image.shape[0], 0, 0, 5, device=self._image.device)
+            return torch.zeros(self._image.shape[0], 0, 0, 6, device=self._image.device)
         return torch.stack([found[layer] for layer in wanted], dim=1)
 
     def written(self, step: int) -> Tensor:
@@ -111,12 +115,13 @@ class Capture:
         layer, step = self._layer_of[id(module)], len(self._states) - 1
         if layer in self._heads[step]:
             raise ModelError(f"Block {layer} computes attention twice, so its heads are mixed.")
-        image = self._image
         # One device, where a large model lies on several.
-        rows = rows.to(image.device)
-        if step:  # Generated positions are text.
-            image = nn.functional.pad(image, (0, step))
-        self._heads[step][layer] = head_statistics(rows, image, self._first)
+        rows = rows.to(self._image.device)
+        # Generated positions are text.
+        image, overview = (
+            nn.functional.pad(mask, (0, step)) for mask in (self._image, self._overview)
+        )
+        self._heads[step][layer] = head_statistics(rows, image, self._first, overview)
         if self._keep_rows:
             self.rows[step][layer] = rows
 
@@ -151,6 +156,7 @@ class Capture:
             if self._anatomy.encoder_decoder and len(self._states) == 1 and layer == 0:
                 # The stream is the answer's own: pictures and prompt are the encoder's.
                 self._image = torch.zeros_like(states[..., 0], dtype=torch.bool)
+                self._overview = self._image
                 self._first = torch.zeros_like(self._first)
             self._keep(layer, states)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from lensbench.lens.patches import Patches
@@ -14,10 +15,12 @@ from lensbench.lens.readout import Readout
 from lensbench.models.load import LoadedModel
 from lensbench.models.prompt import Encoded
 
-HEAD_COLUMNS = ("image_mass", "sink_mass", "text_mass", "image_entropy_nats", "image_max")
+HEAD_COLUMNS = (
+    "image_mass", "sink_mass", "text_mass", "image_entropy_nats", "image_max", "overview_mass",
+)  # fmt: skip
 SAMPLE_COLUMNS = [
-    "sample_id", "prompt", "n_tokens", "n_image_tokens", "grid_h", "grid_w", "generated",
-    "generated_ids", "gold", "language", "family", "asked", "image", "rejected",
+    "sample_id", "prompt", "n_tokens", "n_image_tokens", "grid_h", "grid_w", "views",
+    "generated", "generated_ids", "gold", "language", "family", "asked", "image", "rejected",
 ]  # fmt: skip
 
 
@@ -28,8 +31,10 @@ def _sample(row: Mapping[str, Any], **found: Any) -> dict[str, Any]:
 
 def rejected_row(row: Mapping[str, Any], reason: str) -> dict[str, Any]:
     """Return the row of `samples` of a manifest row that could not be read, with the reason."""
-    empty = {"prompt": "", "n_tokens": 0, "n_image_tokens": 0, "grid_h": 0, "grid_w": 0}
-    return _sample(row, **empty, generated="", generated_ids=[], rejected=reason)
+    empty = dict.fromkeys(("n_tokens", "n_image_tokens", "grid_h", "grid_w"), 0)
+    return _sample(
+        row, prompt="", views="[]", **empty, generated="", generated_ids=[], rejected=reason
+    )
 
 
 def sample_rows(
@@ -51,6 +56,7 @@ def sample_rows(
             n_image_tokens=encoded.n_image_tokens[index],
             grid_h=encoded.grids[index][0],
             grid_w=encoded.grids[index][1],
+            views=encoded.layouts[index].to_json(),
             generated=loaded.tokenizer.decode(ids[index], skip_special_tokens=True),
             generated_ids=ids[index],
             rejected=None,
@@ -95,7 +101,7 @@ def trajectory_rows(ids: Sequence[str], step: Tensor, readout: Readout | None) -
 def head_rows(
     ids: Sequence[str], step: Tensor, values: Tensor, layers: Sequence[int]
 ) -> pd.DataFrame:
-    """Return the rows of `heads` of n steps, given [n, head layers, heads, 5] and the layers."""
+    """Return the rows of `heads` of n steps, given [n, head layers, heads, 6] and the layers."""
     n, _, heads, _ = values.shape
     each = len(layers) * heads
     flat = values.reshape(n * each, len(HEAD_COLUMNS)).cpu().numpy()
@@ -112,37 +118,108 @@ def head_rows(
     return frame
 
 
-PATCH_COLUMNS = (
-    "sample_id", "layer", "patch", "row", "col", "top_id", "top_logprob", "entropy_nats",
-)  # fmt: skip
+_TOPS = ("top_id", "top_logprob", "entropy_nats")
+PATCH_COLUMNS = ("sample_id", "layer", "patch", "position", "view", "row", "col", *_TOPS)
+WORD_COLUMNS = ("sample_id", "layer", "position", "token_id", *_TOPS)
+ATTENTION_COLUMNS = ("sample_id", "layer", "head", "weights")
 
 
-def patch_rows(ids: Sequence[str], patches: Sequence[Patches]) -> pd.DataFrame:
-    """Return the rows of `patches` of samples: their ids and what each image position says.
+def patch_rows(
+    ids: Sequence[str], found: Sequence[Patches], encoded: Encoded | None
+) -> pd.DataFrame:
+    """Return the rows of `patches`: what each image position of a batch's samples says.
 
-    Positions beyond a sample's grid (tiles, ends of lines) have row and column -1.
+    Args:
+        ids: the samples.
+        found: what was read of each at its image positions, or at all of its positions.
+        encoded: their batch; None for no sample.
     """
     frames = []
-    for name, found in zip(ids, patches, strict=True):
-        layers, n = found.entropy_nats.shape
-        height, width = found.grid
-        place = np.arange(n)
-        on_grid = place < height * width
-        frames.append(
-            pd.DataFrame(
-                {
-                    "sample_id": name,
-                    "layer": np.repeat(np.arange(layers), n),
-                    "patch": np.tile(place, layers),
-                    "row": np.tile(np.where(on_grid, place // max(width, 1), -1), layers),
-                    "col": np.tile(np.where(on_grid, place % max(width, 1), -1), layers),
-                    "top_id": list(found.top_id.flatten(0, 1).cpu().numpy()),
-                    "top_logprob": list(found.top_logprob.flatten(0, 1).cpu().numpy()),
-                    "entropy_nats": found.entropy_nats.flatten().cpu().numpy(),
-                }
-            )
-        )
+    for index, name in enumerate(ids):
+        assert encoded is not None
+        places = found[index].positions.cpu()
+        chosen = _image_of(encoded, index)[places]
+        layout = encoded.layouts[index]
+        own = {
+            "patch": np.arange(int(chosen.sum())),
+            "position": places[chosen].numpy(),
+            "view": layout.view,
+            "row": layout.row,
+            "col": layout.col,
+        }
+        frames.append(_position_rows(name, found[index], chosen, own))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=PATCH_COLUMNS)
+
+
+def word_rows(
+    ids: Sequence[str], found: Sequence[Patches], encoded: Encoded | None
+) -> pd.DataFrame:
+    """Return the rows of `words`: what each position of the prompts that is no image position says.
+
+    Args:
+        ids: the samples.
+        found: what was read of each at all of its positions.
+        encoded: their batch; None for no sample.
+    """
+    frames = []
+    for index, name in enumerate(ids):
+        assert encoded is not None
+        places = found[index].positions.cpu()
+        chosen = ~_image_of(encoded, index)[places]
+        tokens = encoded.inputs["input_ids"][index, int(encoded.first[index]) :].cpu()
+        own = {
+            "position": places[chosen].numpy(),
+            "token_id": tokens[places[chosen]].numpy(),
+        }
+        frames.append(_position_rows(name, found[index], chosen, own))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=WORD_COLUMNS)
+
+
+def _image_of(encoded: Encoded, index: int) -> Tensor:
+    """Return which positions of a sample's prompt, padding left out, are image positions."""
+    return encoded.image[index, int(encoded.first[index]) :].cpu()
+
+
+def _position_rows(
+    name: str, found: Patches, chosen: Tensor, own: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """Return one row a layer and chosen position, with columns of its own."""
+    layers, n = found.entropy_nats.shape[0], int(chosen.sum())
+    top_id, top_logprob = (
+        getattr(found, part).cpu()[:, chosen].flatten(0, 1).numpy() for part in _TOPS[:2]
+    )
+    frame = pd.DataFrame(
+        {
+            "sample_id": np.repeat(np.asarray([name], dtype=object), layers * n),
+            "layer": np.repeat(np.arange(layers), n),
+            **{column: np.tile(values, layers) for column, values in own.items()},
+        }
+    )
+    frame["top_id"], frame["top_logprob"] = list(top_id), list(top_logprob)
+    frame["entropy_nats"] = found.entropy_nats.cpu()[:, chosen].flatten().numpy()
+    return frame
+
+
+def attention_rows(
+    ids: Sequence[str], rows: Mapping[int, Tensor], encoded: Encoded | None
+) -> pd.DataFrame:
+    """Return the rows of `attention`: the last position's weights on each image position.
+
+    Args:
+        ids: the samples.
+        rows: layer → [batch, heads, keys] of step 0, over the prompts' positions.
+        encoded: their batch; None for no sample.
+    """
+    values = []
+    for layer, weights in sorted(rows.items()):
+        assert encoded is not None
+        width = encoded.image.shape[1]
+        # A sliding window's keys are the last ones; what is beyond it has no weight.
+        whole = torch.nn.functional.pad(weights, (width - weights.shape[-1], 0)).cpu()
+        for index, name in enumerate(ids):
+            on_image = whole[index][:, encoded.image[index].cpu()].numpy()
+            values += [(name, layer, head, row) for head, row in enumerate(on_image)]
+    return pd.DataFrame(values, columns=ATTENTION_COLUMNS)
 
 
 _LENS_SCALARS = (

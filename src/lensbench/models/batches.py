@@ -48,7 +48,7 @@ def join(parts: Sequence[Encoded], pad_id: int) -> Encoded:
         ),
         n_tokens=[n for part in parts for n in part.n_tokens],
         n_image_tokens=[n for part in parts for n in part.n_image_tokens],
-        grids=[grid for part in parts for grid in part.grids],
+        layouts=[layout for part in parts for layout in part.layouts],
     )
 
 
@@ -63,7 +63,7 @@ def same(left: Encoded, right: Encoded) -> bool:
         )
         and torch.equal(left.image, right.image)
         and torch.equal(left.first, right.first)
-        and left.grids == right.grids
+        and left.layouts == right.layouts
         and left.n_tokens == right.n_tokens
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from lensbench.errors import DataError
 from lensbench.models.pictures import probe_pictures, probe_rows
+from lensbench.models.views import Layout, layouts_of
 from lensbench.pixels import UnreadableError, as_rgb
 
 
@@ -29,7 +29,7 @@ class Encoded:
         first: [B] index of each prompt's first position that isn't padding.
         n_tokens: positions of each prompt, image positions included.
         n_image_tokens: image positions of each prompt.
-        grids: (rows, columns) of image positions of each prompt, (0, 0) where there is no grid.
+        layouts: where the image positions of each prompt lie in its picture.
     """
 
     inputs: dict[str, Tensor]
@@ -38,7 +38,21 @@ class Encoded:
     first: Tensor
     n_tokens: list[int]
     n_image_tokens: list[int]
-    grids: list[tuple[int, int]]
+    layouts: list[Layout]
+
+    @property
+    def grids(self) -> list[tuple[int, int]]:
+        """(rows, columns) of the first view of each picture, (0, 0) where there is none."""
+        return [layout.grid for layout in self.layouts]
+
+    @property
+    def overview(self) -> Tensor:
+        """[B, T] true at the image positions of the first view; where no place is known, at all."""
+        found = self.image.clone()
+        for row, layout in zip(found, self.layouts, strict=True):
+            if layout.views:
+                row[row.nonzero()[:, 0]] = torch.from_numpy(layout.view == 0).to(row.device)
+        return found
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Encoded:
         """Return the batch on a device, its floating-point inputs in the model's dtype."""
@@ -174,7 +188,7 @@ class Prompter:
             first=mask.int().argmax(1),
             n_tokens=mask.sum(1).tolist(),
             n_image_tokens=counts,
-            grids=_grids(self.processor, inputs, counts),
+            layouts=layouts_of(self.processor, inputs, counts, [p.size for p in pictures]),
         )
 
     def check_length(self, encoded: Encoded, new_tokens: int) -> None:
@@ -241,30 +255,3 @@ def encode(
     """
     made: Encoded = loaded.prompter.encode(rows, pictures)
     return made.to(loaded.model.device, loaded.model.dtype)
-
-
-def _grids(
-    processor: Any, inputs: Mapping[str, Tensor], counts: Sequence[int]
-) -> list[tuple[int, int]]:
-    """Return the grid of each picture's positions, as the processor laid them out.
-
-    Models that see a picture whole and in tiles (LLaVA-OneVision) put the whole one first: the grid
-    is its own, and further positions are tiles and line ends.
-    """
-    if not any(counts):
-        return [(0, 0)] * len(counts)
-    if "image_grid_thw" in inputs:
-        merge = processor.image_processor.merge_size
-        sizes = inputs["image_grid_thw"][:, 1:].div(merge, rounding_mode="floor").tolist()
-        grids = [(int(h), int(w)) for h, w in sizes]
-    elif isinstance(getattr(processor, "num_image_tokens", None), int):
-        side = math.isqrt(processor.num_image_tokens)
-        grids = [(side, side)] * len(counts)
-    elif isinstance(getattr(processor, "patch_size", None), int):
-        height, width = inputs["pixel_values"].shape[-2:]
-        patch = processor.patch_size
-        grids = [(height // patch, width // patch)] * len(counts)
-    else:
-        sides = [math.isqrt(count) for count in counts]
-        grids = [(s, s) if s * s == n else (0, 0) for s, n in zip(sides, counts, strict=True)]
-    return [g if g[0] * g[1] <= n else (0, 0) for g, n in zip(grids, counts, strict=True)]
