@@ -23,6 +23,7 @@ for model_file in catalog.files.values():
 
 
 include: "workflow/rules/runs.smk"
+include: "workflow/rules/studies.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"

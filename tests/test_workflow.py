@@ -28,6 +28,7 @@ from lensbench.errors import ConfigError
 from lensbench.figures import FIGURES, RUN_FIGURES
 from lensbench.metrics.tables import RUN_TABLES
 from lensbench.tables import TABLES
+from lensbench.workflow import Run, with_pictures
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
@@ -438,3 +439,23 @@ def test_a_changed_picture_of_one_s_own_is_noticed(
     os.utime(photos / "cats/a.png", (late, late))
     assert snakemake(*asked).returncode == 0
     assert (tree / manifest).read_bytes() != before, "traces of the old picture would be kept"
+
+
+def test_runs_with_pictures_are_those_of_datasets_that_have_some() -> None:
+    runs = [Run("a", "scenes"), Run("a", "fills"), Run("b", "facts")]
+    assert with_pictures(runs) == runs[:2]
+    assert with_pictures(runs, ["fills", "tallyqa"]) == [runs[1]]
+    for name in ("facts", "nowhere"):
+        with pytest.raises(ConfigError, match=f"the dataset {name} where one with pictures"):
+            with_pictures(runs, [name])
+
+
+def test_closeups_and_other_pictures_follow_the_configuration(snakemake: Snakemake) -> None:
+    target = "results/variants/lensbench-qwen2vl/scenes/40/samples.parquet"
+    config = ("--config", "variants={n: 5, sizes: [40]}")
+    done = snakemake("-n", "-p", target, *config)
+    assert done.returncode == 0, done.stderr
+    assert "--picture native --picture 40 --picture blank" in done.stdout
+    assert '"samples": 5' in done.stdout
+    done = snakemake("-n", "-p", "results/closeups/smollm2-135m/facts/words.parquet")
+    assert all(f'"{key}": true' in done.stdout for key in ("patches", "words", "attention"))

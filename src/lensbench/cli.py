@@ -8,6 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -201,8 +202,49 @@ def extract(
 ) -> None:
     """Run a model on one shard of a dataset and write the trace."""
     _stay_offline()
-    from lensbench.extract import ExtractOptions, checked_request, extract_shard
+    from lensbench.extract import checked_request, extract_shard
     from lensbench.models.load import load_model
+
+    chosen, shards, place = _extraction(options)
+    # Before the model is loaded, which may take minutes.
+    checked_request(model, dataset, shard, shards, model_folder)
+    loaded = load_model(model, source, revision, **place)
+    extract_shard(loaded, dataset, shard, shards, chosen, out, model_folder)
+
+
+@stage()
+def variants(
+    model: str,
+    source: Source,
+    dataset: Annotated[Path, typer.Option(help="Folder of the manifest.")],
+    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
+    picture: Annotated[
+        list[str],
+        typer.Option(help='What is shown: "native", "blank" or pixels of the longer side.'),
+    ],
+    out: Out,
+    revision: Revision = "",
+    options: Options = "{}",
+) -> None:
+    """Run a model on the same samples with their pictures in several sizes; a trace each."""
+    _stay_offline()
+    from lensbench.extract import checked_request, extract_shard
+    from lensbench.models.load import load_model
+    from lensbench.variants import check_variant
+
+    chosen, shards, place = _extraction(options)
+    for name in picture:
+        check_variant(name)
+    checked_request(model, dataset, 0, shards, model_folder)
+    loaded = load_model(model, source, revision, **place)
+    for name in picture:
+        shown = replace(chosen, picture=name)
+        extract_shard(loaded, dataset, 0, 1, shown, out / name, model_folder)
+
+
+def _extraction(options: str) -> tuple[Any, int, dict[str, Any]]:
+    """Return the options of an extraction, its number of shards, and how the model is loaded."""
+    from lensbench.tracing import ExtractOptions
 
     settings = _settings(options)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -213,10 +255,7 @@ def extract(
         **_fitting("Extraction", settings, ExtractOptions, given=("config_hash",)),
         config_hash=digest,
     )
-    # Before the model is loaded, which may take minutes.
-    checked_request(model, dataset, shard, shards, model_folder)
-    loaded = load_model(model, source, revision, **place)
-    extract_shard(loaded, dataset, shard, shards, chosen, out, model_folder)
+    return chosen, shards, place
 
 
 @stage()

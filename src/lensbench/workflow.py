@@ -249,6 +249,27 @@ class Catalog:
         return value
 
 
+def with_pictures(runs: Iterable[Run], datasets: Iterable[str] | None = None) -> list[Run]:
+    """Return the runs on datasets that have pictures.
+
+    Args:
+        runs: all runs.
+        datasets: names of the datasets that are wanted; all by default.
+
+    Raises:
+        ConfigError: for a dataset that there is none of.
+    """
+    pictured = [name for name, (kind, _) in DATASETS.items() if kind == "image"]
+    wanted = pictured if datasets is None else list(datasets)
+    for name in wanted:
+        if name not in pictured:
+            raise ConfigError(
+                f"The configuration names the dataset {name} where one with pictures belongs: "
+                f"there are {', '.join(pictured)}."
+            )
+    return [run for run in runs if run.dataset in wanted]
+
+
 def _reads_hub(path: Path) -> bool:
     try:
         return read_rule(path).source.startswith("hub:")

@@ -18,6 +18,7 @@ from lensbench.workflow import (
     stem,
     stop,
     use_this_python,
+    with_pictures,
 )
 
 try:

@@ -2,11 +2,17 @@
 
 try:
     RUNS = catalog.runs(config)
+    PICTURED = with_pictures(RUNS)
+    VARIED = with_pictures(RUNS, config["variants"]["datasets"])
+    ABLATED = with_pictures(RUNS, config["ablation"]["datasets"])
     PDF = ["results/paper/lensbench.pdf"] if wants_pdf(config["paper"]["pdf"]) else []
 except LensbenchError as error:
     stop(error)
 
 MODELS = sorted({run.model for run in RUNS})
+
+# Which pictures the studies show beside those that are there.
+PICTURES = ["native", *map(str, config["variants"]["sizes"]), "blank"]
 
 # What the default target promises.
 ALL_FIGURES = [
