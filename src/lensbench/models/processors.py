@@ -9,6 +9,7 @@ the processor's own class is used without it. Nothing that touches a picture or 
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, processing_utils
@@ -36,14 +37,19 @@ def without_video(processor_class: type) -> type:
         return processor_class
     kept = [p for name, p in signature.parameters.items() if name != _VIDEO]
     names = [p.name for p in kept if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    required = signature.parameters[_VIDEO].default is inspect.Parameter.empty
+    video = {_VIDEO: None} if required else {}
 
     def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
-        super(made, self).__init__(**dict(zip(names, args, strict=False)), **kwargs)
+        super(made, self).__init__(**dict(zip(names, args, strict=False)), **video, **kwargs)
 
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     shown = signature.replace(parameters=[itself, *kept], return_annotation=None)
     initialize.__signature__ = shown  # type: ignore[attr-defined]
-    body = {"__init__": initialize, "__module__": processor_class.__module__}
+    body: dict[str, Any] = {"__init__": initialize, "__module__": processor_class.__module__}
+    if required:
+        # SmolVLM's asks for it and reads two numbers off it for any chat, with a video or without.
+        body[_VIDEO] = SimpleNamespace(num_frames=None, fps=None)
     made: Any = type(processor_class.__name__, (processor_class,), body)
     return made
 

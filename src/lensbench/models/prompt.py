@@ -13,8 +13,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from lensbench.errors import DataError
+from lensbench.models.layouts import layouts_of
 from lensbench.models.pictures import probe_pictures, probe_rows
-from lensbench.models.views import Layout, layouts_of
+from lensbench.models.views import Layout
 from lensbench.pixels import UnreadableError, as_rgb
 
 
@@ -170,7 +171,9 @@ class Prompter:
         options = {"padding": True, "return_tensors": "pt"}
         options["add_special_tokens"] = not written.pop()
         if pictures:
-            batch = self.processor(images=list(pictures), text=texts, **options)
+            # A list a prompt: Gemma 3 and SmolVLM take a flat one for the pictures of one prompt.
+            shown = [[picture] for picture in pictures]
+            batch = self.processor(images=shown, text=texts, **options)
         else:
             batch = self.tokenizer(texts, **options)
         inputs = {key: value for key, value in batch.items() if isinstance(value, Tensor)}

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 #: Left, top, right, bottom in fractions of the picture.
 Box = tuple[float, float, float, float]
@@ -24,7 +21,8 @@ class View:
         name: "picture" where it is seen once, else "overview" and "tiles".
         rows: of the grid.
         cols: of the grid.
-        box: left, top, right, bottom of the part in fractions of the opened picture.
+        box: left, top, right, bottom of the grid in fractions of the opened picture; below 0 and
+            above 1 where its outer cells lie on padding around the picture.
     """
 
     name: str
@@ -82,44 +80,24 @@ def unplaced(count: int) -> Layout:
     return Layout((), nowhere, nowhere, nowhere)
 
 
-def layouts_of(
-    processor: Any,
-    inputs: Mapping[str, Tensor],
-    counts: Sequence[int],
-    sizes: Sequence[tuple[int, int]],
-) -> list[Layout]:
-    """Return where the image positions of each prompt lie, as the processor laid them out.
+def single(rows: int, cols: int, box: Box = WHOLE) -> Layout:
+    """Return the layout of a picture that is seen once, row by row."""
+    return placed((View("picture", rows, cols, box),), [(0, *cells(rows, cols))])
+
+
+def placed(views: Sequence[View], parts: Sequence[tuple[int, np.ndarray, np.ndarray]]) -> Layout:
+    """Return the layout of parts of a prompt that follow each other.
 
     Args:
-        processor: the model's processor.
-        inputs: what it made of the prompts.
-        counts: image positions of each prompt.
-        sizes: (width, height) of each opened picture, one a prompt, or none at all.
+        views: the grids.
+        parts: index into views, rows and columns of each part's positions; row -1 at line ends.
     """
-    if not any(counts) or len(sizes) != len(counts):
-        return [unplaced(count) for count in counts]
-    if "image_grid_thw" in inputs:
-        merge = processor.image_processor.merge_size
-        thw = inputs["image_grid_thw"][:, 1:].div(merge, rounding_mode="floor").tolist()
-        grids = [(int(h), int(w)) for h, w in thw]
-    elif isinstance(getattr(processor, "num_image_tokens", None), int):
-        side = math.isqrt(processor.num_image_tokens)
-        grids = [(side, side)] * len(counts)
-    elif isinstance(getattr(processor, "patch_size", None), int):
-        height, width = inputs["pixel_values"].shape[-2:]
-        patch = processor.patch_size
-        grids = [(height // patch, width // patch)] * len(counts)
-    else:
-        grids = [(math.isqrt(count), math.isqrt(count)) for count in counts]
-    return [_first_view(grid, count) for grid, count in zip(grids, counts, strict=True)]
+    view = [np.where(row < 0, -1, index) for index, row, _ in parts]
+    row, col = ([part[axis] for part in parts] for axis in (1, 2))
+    return Layout(tuple(views), np.concatenate(view), np.concatenate(row), np.concatenate(col))
 
 
-def _first_view(grid: tuple[int, int], count: int) -> Layout:
-    high, wide = grid
-    if not 0 < high * wide <= count:
-        return unplaced(count)
-    view, row, col = np.full((3, count), -1)
-    view[: high * wide] = 0
-    row[: high * wide], col[: high * wide] = np.divmod(np.arange(high * wide), wide)
-    name = "picture" if high * wide == count else "overview"
-    return Layout((View(name, high, wide),), view, row, col)
+def cells(rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns of a grid's cells, row by row."""
+    row, col = np.divmod(np.arange(rows * cols), max(cols, 1))
+    return row, col
