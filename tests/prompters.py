@@ -1,4 +1,4 @@
-"""Prompters of every family of image-text models: real processors with small pictures, no weights."""
+"""Prompters of every family of image-text models: real processors for small pictures."""
 
 from __future__ import annotations
 

@@ -131,6 +131,7 @@ def test_image_model_in_memory_equals_transformers_own_states() -> None:
     assert top.columns.tolist() == places.tolist()
     assert top.to_numpy() == pytest.approx(prompt[:, places].amax(-1).numpy(), abs=1e-4)
     grid = patches.drop_duplicates("position")
+    assert set(grid["view"]) == {"picture"}
     assert list(zip(grid["row"], grid["col"], strict=True)) == [
         (row, column) for row in range(4) for column in range(4)
     ]

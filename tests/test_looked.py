@@ -179,8 +179,13 @@ def test_patches_are_drawn_where_they_lie() -> None:
 def test_positions_without_a_place_in_the_grid_are_counted() -> None:
     look = lens_of(image_model("onevision"))("Why ?", picture(64), positions="image", k=1)
     frame = look.patches_frame().query("layer == 0")
-    out = int(frame["row"].isna().sum())
+    out = int((frame["view"] != "overview").sum())
     assert out == len(frame) - 16 > 0
+    ends = frame["view"].isna()
+    assert (frame["row"].isna() == ends).all()
+    assert ends.sum() == 4
+    tiles = frame[frame["view"] == "tiles"]
+    assert (tiles["row"] * 4 + tiles["col"]).tolist() == list(range(16))
     assert f"{out} of {len(frame)} positions have no place in the grid" in repr(look)
     assert f"{out} further positions have no place" in look.plot().texts[0].get_text()
 

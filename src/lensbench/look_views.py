@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lensbench.figures.fonts import printable
+from lensbench.models.views import FIRST
 
 #: The most positions laid out side by side; a table of more is read with pandas.
 MOST = 64
@@ -151,8 +152,10 @@ def patch_list(patches: pd.DataFrame, title: str) -> View:
     """
     lines = []
     for found, cells in _lists(best_layers(patches), ["position"]):
-        placed = not pd.isna(found["row"])
-        label = f"{found['row']},{found['col']}" if placed else f"{found['position']}"
+        label = f"{found['position']}"
+        if not pd.isna(found["row"]):
+            name = "" if found["view"] in FIRST else f"{found['view']} "
+            label = f"{name}{found['row']},{found['col']}"
         lines.append(Row(label, cells, str(found["layer"])))
     return View(title, "patch", _places(patches), tuple(lines), "layer")
 
@@ -160,13 +163,14 @@ def patch_list(patches: pd.DataFrame, title: str) -> View:
 def patch_grid(patches: pd.DataFrame, title: str) -> View:
     """Return image positions where they lie in the picture: each one's top token at its best layer.
 
-    Positions that have no place in the grid, such as tiles and line ends, are left out.
+    Positions that have no place in the grid of the whole picture, such as tiles and line ends, are
+    left out.
 
     Args:
         patches: rows of `Look.patches_frame`.
         title: what is shown.
     """
-    placed = best_layers(patches[patches["row"].notna()])
+    placed = best_layers(patches[patches["view"].isin(FIRST)])
     lines: dict[int, dict[int, Cell]] = {}
     for found, cells in _lists(placed, ["position"]):
         row, column = found["row"], found["col"]

@@ -84,10 +84,11 @@ class Look:
     def to_frame(self) -> pd.DataFrame:
         """Return the top tokens of the positions asked for: one row a position, layer and rank.
 
-        Columns: `position` in the prompt (and `step` of the answer, or `row` and `col` of the
-        image), `layer`, `rank` in the list of top tokens, `token_id`, `token`, `probability`,
-        `logprob`, `entropy_nats`; of steps and prompt positions also `final_id`, `final_token` and
-        `final_rank`, the token that the last layer says there and its rank at this layer.
+        Columns: `position` in the prompt (and `step` of the answer, or `view` of the image with
+        `row` and `col` in it), `layer`, `rank` in the list of top tokens, `token_id`, `token`,
+        `probability`, `logprob`, `entropy_nats`; of steps and prompt positions also `final_id`,
+        `final_token` and `final_rank`, the token that the last layer says there and its rank at
+        this layer.
         """
         found = {"prompt": self.prompt_readout, "image": self.patches}.get(self.positions)
         return (self.answer if found is None else found).copy()
@@ -175,7 +176,7 @@ class Look:
         """Return all positions in one table, the top token alone where there are several."""
         if self.positions == "image":
             patches = self.patches_frame()
-            return (patch_list if patches["row"].isna().all() else patch_grid)(patches, _PATCHES)
+            return (patch_list if patches["view"].isna().all() else patch_grid)(patches, _PATCHES)
         frame, by, heads, titles = self._laid_out()
         if len(heads) == 1:
             ((place, title),) = titles.items()

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from lensbench.figures import style
 from lensbench.figures.fonts import printable
 from lensbench.figures.token_cells import CELL_HEIGHT, CMAP, draw_cells, fitted, probability_key
+from lensbench.models.views import FIRST
 
 #: The most positions drawn, and how many of them abreast.
 MOST, ABREAST = 64, 8
@@ -84,12 +85,14 @@ def draw_positions(
 def draw_patches(rows: pd.DataFrame, title: str, said: str) -> NotebookFigure:
     """Draw one token a patch, where it lies in the picture; without a grid, in reading order.
 
+    Of a picture that is seen in tiles too, the view of the whole is drawn.
+
     Args:
-        rows: one row a patch: position, row, col, layer, token, probability.
+        rows: one row a patch: position, view, row, col, layer, token, probability.
         title: what stands above all.
         said: prompt and answer.
     """
-    placed = rows[rows["row"].notna()]
+    placed = rows[rows["view"].isin(FIRST)]
     note = ""
     if placed.empty:
         placed = rows.sort_values("position").reset_index(drop=True)

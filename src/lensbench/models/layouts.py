@@ -13,7 +13,7 @@ from lensbench.models.views import Box, Layout, single, unplaced
 
 #: Inputs that say nothing of a picture's shape.
 _PLAIN = {
-    "input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "labels", "num_crops",
+    "input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "num_crops",
     "pixel_values",
 }  # fmt: skip
 #: Processors of models whose image positions are learned queries: they have no place.

@@ -177,6 +177,7 @@ class Prompter:
         else:
             batch = self.tokenizer(texts, **options)
         inputs = {key: value for key, value in batch.items() if isinstance(value, Tensor)}
+        inputs.pop("labels", None)  # PaliGemma's processor makes some for training.
         if not self.token_types:
             inputs.pop("token_type_ids", None)
         mask = inputs["attention_mask"].bool()

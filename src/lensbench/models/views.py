@@ -11,6 +11,8 @@ import numpy as np
 #: Left, top, right, bottom in fractions of the picture.
 Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+#: Names of the views that show a picture as a whole: no layout has more than one of them.
+FIRST = ("picture", "overview")
 
 
 @dataclass(frozen=True)
