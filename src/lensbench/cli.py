@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from lensbench.errors import ConfigError, LensbenchError
+from lensbench.imported_cli import register as register_import
 from lensbench.look_cli import register
 
 # Heavy imports (torch, pandas, matplotlib) stand inside the commands that need them.
@@ -39,6 +40,7 @@ Revision = Annotated[str, typer.Option("--revision", help="Pinned revision of th
 
 
 register(app)  # First in --help: what a newcomer tries first.
+register_import(app)
 stage = partial(app.command, rich_help_panel="Stages, as the workflow calls them")
 
 

@@ -17,11 +17,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import Image
 
 from lensbench.errors import TraceError
 from lensbench.files import atomic_path
-from lensbench.trace_checks import check_shard, check_table
-from lensbench.trace_schema import ASKED_TABLES, SCHEMA_VERSION, SHARD_TABLES, TABLES
+from lensbench.trace_checks import check_import, check_shard, check_table
+from lensbench.trace_schema import (
+    ASKED_TABLES,
+    IMPORT_TABLES,
+    SCHEMA_VERSION,
+    SHARD_TABLES,
+    TABLES,
+)
 
 _KEY = b"lensbench"
 _ROWS_A_GROUP = 262_144
@@ -109,8 +116,41 @@ def write_shard(
         for name, table in ready.items():
             _write(path / f"{name}.parquet", table)
         if provenance is not None:
-            text = json.dumps(provenance, indent=2, sort_keys=True, ensure_ascii=False)
-            (path / "provenance.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+            _note(path, provenance)
+
+
+def write_import(
+    folder: str | Path,
+    tables: Mapping[str, pd.DataFrame],
+    meta: TraceMeta,
+    provenance: Mapping[str, Any],
+    pictures: Mapping[str, Image.Image],
+) -> None:
+    """Check and write an imported lens; its folder is replaced as a whole, or not at all.
+
+    Args:
+        folder: the lens's folder. Whatever it held before is gone afterwards.
+        tables: `samples`, `patches`, `words` and `vocabulary`, rows in any order.
+        meta: what the lens says about itself.
+        provenance: written beside the tables as provenance.json.
+        pictures: by the names of the PNG files to write beside them.
+
+    Raises:
+        TraceError: naming table, column and row, if anything is not as the schema says.
+        LensbenchError: if the disk is full or the folder can't be written.
+    """
+    wanted = [table.name for table in IMPORT_TABLES]
+    if sorted(tables) != sorted(wanted):
+        raise TraceError(f"An import needs the tables {wanted}, but {sorted(tables)} were given.")
+    ready = {name: _prepared(name, tables[name], meta) for name in wanted}
+    check_import(ready, meta.n_layers)
+    with atomic_path(folder) as path:
+        path.mkdir()
+        for name, table in ready.items():
+            _write(path / f"{name}.parquet", table)
+        for name, picture in pictures.items():
+            picture.save(path / name, format="PNG")
+        _note(path, provenance)
 
 
 def write_model_table(
@@ -247,6 +287,11 @@ def _array(given: pd.DataFrame | pa.Table, name: str, kind: pa.DataType) -> pa.A
         raise ValueError(f"lists of shape {block.shape[1:]}, wanted ({kind.list_size},)")
     flat = pa.array(block.reshape(-1)).cast(kind.value_type)
     return pa.FixedSizeListArray.from_arrays(flat, type=kind)
+
+
+def _note(path: Path, provenance: Mapping[str, Any]) -> None:
+    text = json.dumps(provenance, indent=2, sort_keys=True, ensure_ascii=False)
+    (path / "provenance.json").write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def _write(path: Path, table: pa.Table) -> None:
