@@ -141,9 +141,7 @@ def _box(
     return sides
 
 
-def _samples(
-    lens: PatchLens, name: str, view: dict[str, Any], with_picture: bool
-) -> pd.DataFrame:
+def _samples(lens: PatchLens, name: str, view: dict[str, Any], with_picture: bool) -> pd.DataFrame:
     row = {
         "sample_id": name,
         "prompt": lens.prompt,

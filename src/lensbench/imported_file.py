@@ -167,13 +167,11 @@ def _unpacked(raw: bytes, name: str) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{name} is damaged or cut short: it can't be unpacked.") from error
     if len(plain) > LARGEST:
-        raise DataError(
-            f"{name} unpacks to more than the {LARGEST // 2**20} MiB that are allowed."
-        )
+        raise DataError(f"{name} unpacks to more than the {LARGEST // 2**20} MiB that are allowed.")
     return plain
 
 
-class _Fault(ValueError):
+class _FaultError(ValueError):
     """What JSON allows and a number or an object should not be."""
 
 
@@ -190,7 +188,7 @@ def _tree(plain: bytes, name: str) -> Any:
             parse_int=_Printed,
             object_pairs_hook=_without_twins,
         )
-    except _Fault as error:
+    except _FaultError as error:
         raise DataError(f"{name} has {error}.") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{name} is no valid JSON at character {error.pos}.") from error
@@ -203,13 +201,13 @@ class _Printed(str):
 
 
 def _no_number(text: str) -> NoReturn:
-    raise _Fault(f"{text}, which is no finite number")
+    raise _FaultError(f"{text}, which is no finite number")
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise _Fault("an object with the same key twice")
+        raise _FaultError("an object with the same key twice")
     return found
 
 

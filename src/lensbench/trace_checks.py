@@ -94,6 +94,27 @@ def check_shard(
     _check_steps(trajectory, heads if len(head_layers) else trajectory)
 
 
+def check_import(tables: Mapping[str, pa.Table], n_layers: int) -> None:
+    """Check that the tables of an imported lens fit together and are complete.
+
+    Args:
+        tables: `samples`, `patches`, `words` and `vocabulary`, each already checked and sorted.
+        n_layers: number of blocks L.
+
+    Raises:
+        TraceError: naming the table and what does not fit.
+    """
+    samples, layers = tables["samples"].to_pandas().set_index("sample_id"), n_layers + 1
+    image = samples["n_image_tokens"].astype("int64")
+    _check_count("patches", tables["patches"], image * layers)
+    _check_count("words", tables["words"], (samples["n_tokens"] - image) * layers)
+    known = pa.array(_values(tables["vocabulary"], "token_id"))
+    for name in ("patches", "words"):
+        found = pc.is_in(tables[name]["top_id"].combine_chunks().flatten(), value_set=known)
+        if not pc.all(found, min_count=0).as_py():
+            raise TraceError(f"Table {name}, column top_id, has a token that vocabulary lacks.")
+
+
 def _check_column(name: str, table: pa.Table, column: Column) -> None:
     array = table[column.name]
     if array.null_count and not column.nullable:

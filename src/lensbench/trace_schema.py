@@ -309,4 +309,6 @@ SHARD_TABLES = (SAMPLES, TRAJECTORY, HEADS, LENSES, FLOORS)
 ASKED_TABLES = (PATCHES, WORDS, ATTENTION)
 #: What a model's folder holds.
 MODEL_TABLES = (VOCABULARY, FORMS)
+#: What the folder of an imported lens holds: it has a vocabulary of its own.
+IMPORT_TABLES = (SAMPLES, PATCHES, WORDS, VOCABULARY)
 TABLES = {table.name: table for table in SHARD_TABLES + ASKED_TABLES + MODEL_TABLES}

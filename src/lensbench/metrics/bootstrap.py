@@ -78,6 +78,40 @@ class Bootstrap:
             drawn[:, column] = (ordered[at[0]] + ordered[at[1]]) / 2
         return self._estimate(values, np.median(flat, axis=0), drawn)
 
+    def ratio(
+        self,
+        parts: np.ndarray,
+        wholes: np.ndarray,
+        less: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Estimate:
+        """Return Σ parts ÷ Σ wholes, samples resampled: a share of all patches, say.
+
+        A resample without any whole says nothing and is left out.
+
+        Args:
+            parts: [n samples, ...], such as how many patches of a sample are blank.
+            wholes: as `parts`, such as how many patches it has; not all 0.
+            less: another such pair, whose ratio is taken off this one in each resample (a paired
+                difference).
+        """
+        pairs = [(parts, wholes)] if less is None else [(parts, wholes), less]
+        n, shape = len(parts), np.shape(parts)[1:]
+        whole_values, drawn_values = [], []
+        for above, below in pairs:
+            over, under = (np.asarray(part, dtype=np.float64).reshape(n, -1) for part in (above, below))
+            whole_values.append(over.sum(axis=0) / under.sum(axis=0))
+            totals = self.counts(n) @ under
+            with np.errstate(invalid="ignore", divide="ignore"):
+                drawn_values.append(np.where(totals > 0, self.counts(n) @ over / totals, np.nan))
+        value, drawn = whole_values[0], drawn_values[0]
+        if less is not None:
+            value, drawn = value - whole_values[1], drawn - drawn_values[1]
+        tail = (1 - self.confidence) / 2
+        low, high = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
+        if n == 1:  # As in `_estimate`.
+            low = high = value
+        return Estimate(value.reshape(shape), low.reshape(shape), high.reshape(shape), n)
+
     def _estimate(self, values: np.ndarray, value: np.ndarray, drawn: np.ndarray) -> Estimate:
         tail = (1 - self.confidence) / 2
         low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +81,10 @@ class Vocabulary:
     def is_script(self, ids: np.ndarray, script: str) -> np.ndarray:
         """Return whether the tokens are of that script, a mask of the shape of `ids`."""
         return (self._script == script)[self._rows(ids)]
+
+    def entries(self) -> Iterator[tuple[int, str]]:
+        """Yield every token id with its text."""
+        return zip(self._ids.tolist(), self._text.tolist(), strict=True)
 
     def share(self, script: str) -> float:
         """Return the script's share of the vocabulary."""

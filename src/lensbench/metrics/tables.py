@@ -74,7 +74,13 @@ def finished(table: str, parts: list[pd.DataFrame], model: str, dataset: str) ->
     Reals are rounded to 9 significant digits: the last bits of a sum depend on how a processor's
     linear algebra orders it, and results should not.
     """
-    columns = RUN_TABLES[table]
+    return joined(RUN_TABLES[table], parts, model, dataset)
+
+
+def joined(
+    columns: list[str], parts: list[pd.DataFrame], model: str, dataset: str
+) -> pd.DataFrame:
+    """Return the parts as one table of these columns, as `finished` does."""
     filled = [part for part in parts if len(part)]
     frame = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
     frame = frame.assign(model=model, dataset=dataset)[columns].reset_index(drop=True)

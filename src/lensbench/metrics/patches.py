@@ -1,0 +1,180 @@
+"""Which layer a patch speaks loudest at, and what it says there: the tables of a patch lens.
+
+Source: Neo et al. 2024 (arXiv 2410.07149), and the study whose lenses `import-patch-lens` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lensbench.metrics import patch_localisation, patch_regions
+from lensbench.metrics.bootstrap import Bootstrap
+from lensbench.metrics.patch_data import PatchData, load_patches
+from lensbench.metrics.patch_objects import Found, find_objects
+from lensbench.metrics.study_tables import STUDY_TABLES, finished_study
+
+#: The published share is of the patches with their best state at 22 or later of 32.
+PUBLISHED_DEPTH = (22, 32)
+
+
+@dataclass(frozen=True)
+class PatchOptions:
+    """How the tables of patches are computed.
+
+    Args:
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+        confidence: of its intervals.
+    """
+
+    seed: int = 0
+    resamples: int = 1000
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class Best:
+    """Each patch at its best layer: layer, token id and its probability, text and script, [P]."""
+
+    layer: np.ndarray
+    token_id: np.ndarray
+    probability: np.ndarray
+    text: np.ndarray
+    script: np.ndarray
+
+    @property
+    def empty(self) -> np.ndarray:
+        """Whether the token decodes to nothing at all, [P]."""
+        return np.array([text == "" for text in self.text], dtype=bool)
+
+    @property
+    def blank(self) -> np.ndarray:
+        """Whether it decodes to nothing but white space, the empty ones among them, [P]."""
+        return np.array([not text.strip() for text in self.text], dtype=bool)
+
+
+def compute_patches(
+    folders: Sequence[str | Path],
+    model_folder: str | Path | None = None,
+    manifest_folder: str | Path | None = None,
+    options: PatchOptions | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Compute the tables of the patches of one run's close-ups, or of one imported lens.
+
+    Args:
+        folders: of the close-ups, or the one of the imported lens.
+        model_folder: where the model's vocabulary and forms are; None for an imported lens.
+        manifest_folder: the dataset; None where no objects are known.
+        options: defaults if None.
+
+    Returns:
+        `patch_best`, `patch_summary`, `patch_by_region`, `patch_localisation`; the last two have
+        no row where no objects are known.
+
+    Raises:
+        TraceError: if a table is missing, damaged, or of another schema, model or run.
+        DataError: if there is no patch, or the dataset is not the one that was run.
+    """
+    options = options or PatchOptions()
+    boot = Bootstrap(options.seed, options.resamples, options.confidence)
+    data = load_patches(folders, model_folder, manifest_folder)
+    best, found = best_of(data), find_objects(data)
+    parts = {
+        "patch_best": [_best_table(data, best, found)],
+        "patch_summary": [_summary(data, best, boot)],
+        "patch_by_region": [patch_regions.by_region(data, best, found, boot)],
+        "patch_localisation": [patch_localisation.localisation(data, found, boot)],
+    }
+    meta = data.meta
+    return {
+        name: finished_study(name, frames, meta.model, meta.dataset)
+        for name, frames in parts.items()
+        if name in STUDY_TABLES
+    }
+
+
+def best_layer(top_logprob: np.ndarray) -> np.ndarray:
+    """Return the layer at which the likeliest token's probability is highest, [P].
+
+    Ties go to the earliest.
+
+    Args:
+        top_logprob: [P, L+1] log-probability of the likeliest token.
+    """
+    return np.argmax(top_logprob, axis=1)
+
+
+def in_last_third(layer: np.ndarray, n_layers: int) -> np.ndarray:
+    """Return whether 3 l ≥ 2 L: from layer 22 on where L is 32."""
+    return 3 * np.asarray(layer) >= 2 * n_layers
+
+
+def best_of(data: PatchData) -> Best:
+    """Return every patch at its best layer."""
+    layer = best_layer(data.top_logprob[:, :, 0])
+    rows = np.arange(len(layer))
+    ids = data.top_id[rows, layer, 0]
+    return Best(
+        layer=layer,
+        token_id=ids,
+        probability=np.exp(data.top_logprob[rows, layer, 0]),
+        text=data.vocabulary.text(ids),
+        script=data.vocabulary.script(ids),
+    )
+
+
+def _best_table(data: PatchData, best: Best, found: Found) -> pd.DataFrame:
+    names = data.samples["sample_id"].to_numpy(dtype=object)[data.owner]
+    named = found.hits(best.token_id, "color") | found.hits(best.token_id, "shape")
+    return pd.DataFrame(
+        {
+            "sample_id": names,
+            **{key: data.places[key].to_numpy() for key in ("view", "row", "col", "patch")},
+            "best_layer": best.layer,
+            "n_layers": data.n_layers,
+            "probability": best.probability,
+            "text": best.text,
+            "script": best.script,
+            "blank": best.blank.astype(int),
+            "region": found.region,
+            "names_object": np.where(found.region == "", np.nan, named.astype(float)),
+        }
+    )
+
+
+def _summary(data: PatchData, best: Best, boot: Bootstrap) -> pd.DataFrame:
+    """Return means over all patches, samples resampled; patches where there is one sample."""
+    late = in_last_third(best.layer, data.n_layers)
+    above, below = PUBLISHED_DEPTH
+    values = {
+        "best_layer": best.layer,
+        "best_depth": best.layer / data.n_layers,
+        "share_last_third": late,
+        "share_from_22_of_32": best.layer * below >= above * data.n_layers,
+        "share_blank": best.blank,
+        "share_empty": best.empty,
+        "probability": best.probability,
+    }
+    alone = len(data.samples) == 1
+    owner = np.arange(len(data.owner)) if alone else data.owner
+    n = len(owner) if alone else len(data.samples)
+    wholes = np.bincount(owner, minlength=n)
+    rows: list[tuple[str, float, float, float, int, str]] = []
+    over = "patches" if alone else "samples"
+    for metric, each in values.items():
+        e = boot.ratio(np.bincount(owner, weights=each.astype(np.float64), minlength=n), wholes)
+        rows.append((metric, float(e.value), float(e.low), float(e.high), e.n, over))
+    for metric, mask in (
+        ("n_patches", np.ones(len(late), dtype=bool)),
+        ("n_last_third", late),
+        ("n_blank", best.blank),
+        ("n_empty", best.empty),
+    ):
+        count = float(mask.sum())
+        rows.append((metric, count, count, count, len(mask), "patches"))
+    return pd.DataFrame(rows, columns=STUDY_TABLES["patch_summary"][2:])

@@ -1,0 +1,28 @@
+"""Names and columns of the tables of single studies, made from close-ups, variants or ablations."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from lensbench.metrics.tables import joined
+
+_RUN = ["model", "dataset"]
+_INTERVAL = ["value", "low", "high", "n"]
+
+#: table → columns; a run that the study was not made for has no row.
+STUDY_TABLES: dict[str, list[str]] = {
+    "patch_best": [
+        *_RUN, "sample_id", "view", "row", "col", "patch", "best_layer", "n_layers", "probability",
+        "text", "script", "blank", "region", "names_object",
+    ],
+    "patch_summary": [*_RUN, "metric", *_INTERVAL, "over"],
+    "patch_by_region": [*_RUN, "region", "metric", *_INTERVAL, "n_patches"],
+    "patch_localisation": [*_RUN, "of", "metric", "layer", "depth", *_INTERVAL],
+}  # fmt: skip
+
+
+def finished_study(
+    table: str, parts: list[pd.DataFrame], model: str, dataset: str
+) -> pd.DataFrame:
+    """Return the parts as one study's table, as `tables.finished` does for a run's."""
+    return joined(STUDY_TABLES[table], parts, model, dataset)
