@@ -94,8 +94,13 @@ def test_tokens_are_numbered_as_they_first_appear(tmp_path: Path) -> None:
 
 def test_scripts_and_fragments_of_texts(tmp_path: Path) -> None:
     tree = planted()
-    told = {0: ("三个", "Han", False), 1: ("<0xE4>", "Fragment", True), 3: ("\ufffd", "Fragment", True),
-            4: ("</s>", "Special", False), 5: ("swe", "Latin", False)}  # fmt: skip
+    told = {
+        0: ("三个", "Han", False),
+        1: ("<0xE4>", "Fragment", True),
+        3: ("\ufffd", "Fragment", True),
+        4: ("</s>", "Special", False),
+        5: ("swe", "Latin", False),
+    }
     for place, (text, _, _) in told.items():
         tree["top5"][0][place][0][0] = text
     import_patch_lens(written(tmp_path, tree), tmp_path / "a")
@@ -421,8 +426,10 @@ def test_whatever_a_file_holds_it_is_read_whole_or_refused_whole(
         try:
             import_patch_lens(folder / "lens", folder / "imported" / "a")
         except LensbenchError as error:
-            assert "\n" not in str(error)
+            refusal = str(error)
             left = folder / "imported"
+            assert refusal.endswith(".")
+            assert "\n" not in refusal
             assert not left.exists() or not list(left.iterdir())
         else:
             samples = read_table(folder / "imported/a", "samples")

@@ -275,6 +275,29 @@ def metrics(
 
 
 @stage()
+def patch_metrics(
+    closeups: Annotated[
+        list[Path], typer.Argument(help="Close-ups of one run, or one imported lens.")
+    ],
+    out: Out,
+    model_folder: Annotated[
+        Path | None,
+        typer.Option(help="Folder written by inspect; none for an imported lens."),
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Folder of the dataset, where objects are known.")
+    ] = None,
+    options: Options = "{}",
+) -> None:
+    """Compute what every patch says: best layers, regions of objects, localisation."""
+    from lensbench.metrics.patches import PatchOptions, compute_patches
+    from lensbench.metrics.run import write_run
+
+    settings = _fitting("The command patch-metrics", _settings(options), PatchOptions)
+    write_run(out, compute_patches(closeups, model_folder, manifest, PatchOptions(**settings)))
+
+
+@stage()
 def collect(
     runs: Annotated[list[Path], typer.Argument(help="Folders written by metrics.")],
     models: Annotated[list[Path], typer.Option("--model", help="Folders written by inspect.")],

@@ -98,7 +98,9 @@ class Bootstrap:
         n, shape = len(parts), np.shape(parts)[1:]
         whole_values, drawn_values = [], []
         for above, below in pairs:
-            over, under = (np.asarray(part, dtype=np.float64).reshape(n, -1) for part in (above, below))
+            over, under = (
+                np.asarray(part, dtype=np.float64).reshape(n, -1) for part in (above, below)
+            )
             whole_values.append(over.sum(axis=0) / under.sum(axis=0))
             totals = self.counts(n) @ under
             with np.errstate(invalid="ignore", divide="ignore"):

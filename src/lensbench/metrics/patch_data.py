@@ -89,7 +89,9 @@ def load_patches(
             f"{meta.model}: give the folder that inspect wrote for it."
         )
     if patches.empty:
-        raise DataError(f"{meta.model} on {meta.dataset} has no patch: its samples are no pictures.")
+        raise DataError(
+            f"{meta.model} on {meta.dataset} has no patch: its samples are no pictures."
+        )
     patches = patches.sort_values(["sample_id", "patch", "layer"], kind="stable")
     layers = meta.n_layers + 1
     first = patches.iloc[::layers].reset_index(drop=True)

@@ -125,9 +125,7 @@ def naming_ids(data: PatchData, kind: str, name: str) -> frozenset[int]:
         forms = data.forms[data.forms["kept"] & (data.forms["concept"] == f"color:{name}")]
         return frozenset(int(token) for token in forms["token_id"] if token >= 0)
     words = {fold(name), fold(name) + "s"}
-    return frozenset(
-        token for token, text in data.vocabulary.entries() if fold(text) in words
-    )
+    return frozenset(token for token, text in data.vocabulary.entries() if fold(text) in words)
 
 
 def find_objects(data: PatchData) -> Found:

@@ -42,7 +42,7 @@ def by_region(data: PatchData, best: Best, found: Found, boot: Bootstrap) -> pd.
     """Return each value by region and the paired difference border − inside.
 
     All are means over the region's patches; samples are resampled, the same ones on both sides of
-    the difference. `n` counts the samples with objects.
+    the difference. `n` counts the samples that have a patch there (of the difference: in both).
     """
     columns = STUDY_TABLES["patch_by_region"][2:]
     values = measured(data, best, found)
@@ -55,10 +55,11 @@ def by_region(data: PatchData, best: Best, found: Found, boot: Bootstrap) -> pd.
     region, n = found.region[kept], len(told)
     rows: list[tuple[str, str, float, float, float, int, int]] = []
 
-    def add(name: str, metric: str, e: Estimate, n_patches: int) -> None:
-        rows.append(
-            (name, metric, float(e.value), float(e.low), float(e.high), e.n, n_patches)
-        )
+    def add(name: str, metric: str, e: Estimate, *wholes: np.ndarray) -> None:
+        n_samples = int(np.all([whole > 0 for whole in wholes], axis=0).sum())
+        n_patches = int(np.sum(wholes))
+        interval = (float(e.value), float(e.low), float(e.high))
+        rows.append((name, metric, *interval, n_samples, n_patches))
 
     for metric, each in values.items():
         sums = {
@@ -70,8 +71,8 @@ def by_region(data: PatchData, best: Best, found: Found, boot: Bootstrap) -> pd.
         }
         for name, (parts, wholes) in sums.items():
             if wholes.any():
-                add(name, metric, boot.ratio(parts, wholes), int(wholes.sum()))
+                add(name, metric, boot.ratio(parts, wholes), wholes)
         if sums[BORDER][1].any() and sums[INSIDE][1].any():
             e = boot.ratio(*sums[BORDER], less=sums[INSIDE])
-            add(DIFFERENCE, metric, e, int(sums[BORDER][1].sum() + sums[INSIDE][1].sum()))
+            add(DIFFERENCE, metric, e, sums[BORDER][1], sums[INSIDE][1])
     return pd.DataFrame(rows, columns=columns)

@@ -21,8 +21,6 @@ STUDY_TABLES: dict[str, list[str]] = {
 }  # fmt: skip
 
 
-def finished_study(
-    table: str, parts: list[pd.DataFrame], model: str, dataset: str
-) -> pd.DataFrame:
+def finished_study(table: str, parts: list[pd.DataFrame], model: str, dataset: str) -> pd.DataFrame:
     """Return the parts as one study's table, as `tables.finished` does for a run's."""
     return joined(STUDY_TABLES[table], parts, model, dataset)

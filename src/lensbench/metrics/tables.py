@@ -77,9 +77,7 @@ def finished(table: str, parts: list[pd.DataFrame], model: str, dataset: str) ->
     return joined(RUN_TABLES[table], parts, model, dataset)
 
 
-def joined(
-    columns: list[str], parts: list[pd.DataFrame], model: str, dataset: str
-) -> pd.DataFrame:
+def joined(columns: list[str], parts: list[pd.DataFrame], model: str, dataset: str) -> pd.DataFrame:
     """Return the parts as one table of these columns, as `finished` does."""
     filled = [part for part in parts if len(part)]
     frame = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)

@@ -1,0 +1,193 @@
+"""Best layers, what patches say there, and the published numbers of a real lens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted_patches import WHOLE, write_dataset, write_model, write_patches
+from tests.commands import Done
+
+from lensbench.errors import DataError, TraceError
+from lensbench.figures.frames import published
+from lensbench.imported import import_patch_lens
+from lensbench.metrics.bootstrap import Bootstrap
+from lensbench.metrics.patches import (
+    PatchOptions,
+    best_layer,
+    compute_patches,
+    in_last_third,
+)
+from lensbench.metrics.study_tables import STUDY_TABLES
+
+SWEATER = Path(__file__).parents[1] / "data" / "sweater_top1.json.gz"
+
+
+def value(table: pd.DataFrame, metric: str, column: str = "value") -> float:
+    (found,) = table.loc[table["metric"] == metric, column]
+    return found
+
+
+def test_a_real_lens_gives_the_published_numbers_exactly(tmp_path: Path) -> None:
+    import_patch_lens(SWEATER, tmp_path / "sweater")
+    summary = compute_patches([tmp_path / "sweater"])["patch_summary"]
+    assert round(value(summary, "best_layer"), 3) == 28.083
+    assert value(summary, "n_patches") == 576
+    assert value(summary, "n_last_third") == 525
+    assert value(summary, "n_empty") == 140
+    assert value(summary, "n_blank") == 145
+    printed = published("patch_lens").query("model == 'llava-1.5-7b' and dataset == 'sweater'")
+    assert set(printed["metric"]) == {
+        "best_layer", "n_patches", "n_last_third", "n_empty", "n_blank",
+    }  # fmt: skip
+    for row in printed.itertuples():
+        assert round(value(summary, row.metric), 3) == row.value
+    assert value(summary, "share_from_22_of_32") == pytest.approx(525 / 576)
+    assert set(summary["over"]) == {"patches"}
+
+
+def test_the_best_layer_is_the_earliest_of_the_highest() -> None:
+    logs = np.log(np.array([[0.1, 0.9, 0.9, 0.2], [0.5, 0.5, 0.5, 0.5], [0.1, 0.2, 0.3, 0.4]]))
+    assert best_layer(logs).tolist() == [1, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "first"), [(32, 22), (8, 6), (3, 2), (24, 16), (28, 19), (1, 1)]
+)
+def test_the_last_third_begins_at_two_thirds_of_the_depth(n_layers: int, first: int) -> None:
+    late = in_last_third(np.arange(n_layers + 1), n_layers)
+    assert np.flatnonzero(late)[0] == first
+    assert late[first:].all()
+
+
+def says_at(layer_of: dict[int, int], text_of: dict[int, str]) -> Callable[..., tuple[str, float]]:
+    """Return patches that are loudest at a planted layer, with a planted text there only."""
+
+    def says(layer: int, patch: int) -> tuple[str, float]:
+        best = layer_of.get(patch, 0)
+        return (text_of.get(patch, "red"), 0.9) if layer == best else ("blue", 0.3)
+
+    return says
+
+
+def test_the_table_of_patches_is_what_was_planted(tmp_path: Path) -> None:
+    says = says_at({0: 3, 1: 2, 5: 1}, {0: "", 1: " \n", 5: "红"})
+    folder = write_patches(tmp_path / "a", [says])
+    best = compute_patches([folder])["patch_best"]
+    assert list(best.columns) == STUDY_TABLES["patch_best"]
+    assert best["best_layer"].tolist() == [3, 2, 0, 0, 0, 1, *[0] * 10]
+    assert best["text"].tolist() == ["", " \n", "red", "red", "red", "红", *["red"] * 10]
+    assert best["blank"].tolist() == [1, 1, *[0] * 14]
+    assert best["script"].tolist()[:6] == ["Space", "Space", "Latin", "Latin", "Latin", "Han"]
+    assert best["probability"].to_numpy() == pytest.approx(0.9)
+    assert best["patch"].tolist() == list(range(16))
+    assert best["row"].tolist() == [patch // 4 for patch in range(16)]
+    assert set(best["region"]) == {""}
+    assert best["names_object"].isna().all()
+    summary = compute_patches([folder])["patch_summary"]
+    assert value(summary, "best_layer") == pytest.approx((3 + 2 + 1) / 16)
+    assert value(summary, "best_depth") == pytest.approx(2 / 16)
+    assert value(summary, "share_last_third") == pytest.approx(2 / 16)
+    assert value(summary, "share_blank") == pytest.approx(2 / 16)
+    assert value(summary, "share_empty") == pytest.approx(1 / 16)
+    assert value(summary, "n_last_third") == 2
+
+
+def test_one_sample_is_resampled_by_patches_and_several_by_samples(tmp_path: Path) -> None:
+    late, early = says_at(dict.fromkeys(range(16), 3), {}), says_at({}, {})
+    half = says_at(dict.fromkeys(range(8), 3), {})
+    one = compute_patches([write_patches(tmp_path / "a", [half])])["patch_summary"]
+    row = one[one["metric"] == "share_last_third"].iloc[0]
+    assert (row["value"], row["n"], row["over"]) == (0.5, 16, "patches")
+    assert 0.1 < row["low"] < 0.5 < row["high"] < 0.9
+    two = compute_patches([write_patches(tmp_path / "b", [late, early])])["patch_summary"]
+    row = two[two["metric"] == "share_last_third"].iloc[0]
+    # Of two samples a resample has both, or one of them twice.
+    assert (row["value"], row["low"], row["high"], row["n"]) == (0.5, 0.0, 1.0, 2)
+    assert row["over"] == "samples"
+
+
+def test_ends_of_lines_are_no_patches_but_positions_without_any_grid_are(tmp_path: Path) -> None:
+    folder = write_patches(tmp_path / "a", [says_at({}, {})] * 2, line_ends=3)
+    assert len(compute_patches([folder])["patch_best"]) == 2 * 16
+    folder = write_patches(tmp_path / "b", [says_at({}, {})], views=(), line_ends=5)
+    best = compute_patches([folder])["patch_best"]
+    assert best["patch"].tolist() == [0, 1, 2, 3, 4]
+    assert set(best["view"]) == {-1}
+
+
+def test_a_ratio_and_a_paired_difference_are_those_of_a_plain_loop() -> None:
+    rng = np.random.default_rng(3)
+    wholes = rng.integers(0, 5, 9)
+    parts = rng.binomial(wholes, 0.4)
+    others = rng.integers(1, 5, 9)
+    theirs = rng.binomial(others, 0.7)
+    boot = Bootstrap(seed=4, resamples=300)
+    counts = boot.counts(9)
+    shares, differences = [], []
+    for drawn in counts:
+        above = sum(n * part for n, part in zip(drawn, parts, strict=True))
+        below = sum(n * whole for n, whole in zip(drawn, wholes, strict=True))
+        other = np.dot(drawn, theirs) / np.dot(drawn, others)
+        if below:
+            shares.append(above / below)
+            differences.append(above / below - other)
+    found = boot.ratio(parts, wholes)
+    assert float(found.value) == pytest.approx(parts.sum() / wholes.sum())
+    assert [found.low, found.high] == pytest.approx(np.quantile(shares, [0.025, 0.975]))
+    found = boot.ratio(parts, wholes, less=(theirs, others))
+    assert [found.low, found.high] == pytest.approx(np.quantile(differences, [0.025, 0.975]))
+    assert float(found.value) == pytest.approx(
+        parts.sum() / wholes.sum() - theirs.sum() / others.sum()
+    )
+
+
+def test_a_resample_without_any_whole_is_left_out() -> None:
+    found = Bootstrap(resamples=200).ratio(np.array([1, 0, 0]), np.array([2, 0, 0]))
+    assert (float(found.value), float(found.low), float(found.high)) == (0.5, 0.5, 0.5)
+
+
+def test_shards_in_any_order_give_the_same_tables(tmp_path: Path) -> None:
+    says = [says_at({number: 2}, {number: "blue"}) for number in range(3)]
+    folder = write_patches(tmp_path / "a", says)
+    again = compute_patches([folder], options=PatchOptions(seed=5))
+    for name, frame in compute_patches([str(folder)], options=PatchOptions(seed=5)).items():
+        pd.testing.assert_frame_equal(frame, again[name])
+
+
+def test_another_models_folder_and_another_dataset_are_refused(tmp_path: Path) -> None:
+    folder = write_patches(tmp_path / "a", [says_at({}, {})] * 2)
+    with pytest.raises(TraceError, match="holds the vocabulary of other"):
+        compute_patches([folder], write_model(tmp_path / "other", "other"))
+    data = write_dataset(tmp_path / "d", [[]])
+    with pytest.raises(DataError, match="Sample d-1 isn't in the manifest"):
+        compute_patches([folder], write_model(tmp_path / "m"), data)
+    with pytest.raises(TraceError, match=r"patches.parquet is missing"):
+        compute_patches([tmp_path])
+
+
+def test_the_stage_writes_every_table_for_close_ups_and_imports(
+    lensbench: Callable[..., Done], tmp_path: Path
+) -> None:
+    folder = write_patches(tmp_path / "a", [says_at({}, {})])
+    options = '{"seed": 1, "resamples": 50}'
+    done = lensbench("patch-metrics", str(folder), "--out", "out", "--options", options)
+    assert done.returncode == 0, done.stderr
+    wanted = [name for name in STUDY_TABLES if name.startswith("patch_")]
+    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == sorted(wanted)
+    for name in wanted:
+        assert list(pd.read_parquet(tmp_path / f"out/{name}.parquet")) == STUDY_TABLES[name]
+    done = lensbench("patch-metrics", str(folder), "--out", "out", "--options", '{"tau": 1}')
+    assert done.returncode == 1
+    assert "patch-metrics takes no setting tau" in done.stderr
+
+
+def test_views_are_told_apart(tmp_path: Path) -> None:
+    left = {"name": "tiles", "rows": 1, "cols": 2, "box": [0.0, 0.0, 0.5, 1.0]}
+    folder = write_patches(tmp_path / "a", [says_at({17: 2}, {})], views=(WHOLE, left))
+    best = compute_patches([folder])["patch_best"].set_index(["view", "row", "col"])
+    assert len(best) == 18
+    assert best["best_layer"][1, 0, 1] == 2

@@ -1,0 +1,262 @@
+"""Regions of objects, naming, localisation: planted truth, hand values and plain references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planted_patches import (
+    BLUE_CIRCLE,
+    BORDER,
+    ID,
+    INSIDE,
+    RED_STAR,
+    WHOLE,
+    write_dataset,
+    write_model,
+    write_patches,
+)
+from scipy.stats import mannwhitneyu
+
+from lensbench.metrics.patch_data import load_patches
+from lensbench.metrics.patch_localisation import auc, best_iou, pointing, scores_of
+from lensbench.metrics.patch_objects import cells, find_objects, naming_ids, region_of
+from lensbench.metrics.patches import compute_patches
+
+BOTH = [RED_STAR, BLUE_CIRCLE]
+
+
+def computed(tmp_path: Path, says: list, objects: list, **more: object) -> dict[str, pd.DataFrame]:
+    return compute_patches(
+        [write_patches(tmp_path / "a", says, **more)],
+        write_model(tmp_path / "m"),
+        write_dataset(tmp_path / "d", objects),
+    )
+
+
+def at(table: pd.DataFrame, region: str, metric: str) -> pd.Series:
+    (row,) = table[(table["region"] == region) & (table["metric"] == metric)].index
+    return table.loc[row]
+
+
+def names_on_the_border(layer: int, patch: int) -> tuple[str, float]:
+    """The star's border says "Red" at layer 2, its inside "blue"; layer 1 whispers "stars"."""
+    if patch in BORDER:
+        return {2: (" Red", 0.8), 1: (" STARS", 0.2)}.get(layer, (" picture", 0.1))
+    return ("blue", 0.7) if layer == 1 else (" picture", 0.3)
+
+
+def test_regions_are_those_of_the_cells_own_rectangles(tmp_path: Path) -> None:
+    best = computed(tmp_path, [names_on_the_border], [BOTH])["patch_best"]
+    found = best.groupby("region")["patch"].agg(set)
+    assert found["inside"] == INSIDE
+    assert found["border"] == BORDER
+    assert found["outside"] == set(range(16)) - INSIDE - BORDER
+
+
+def test_naming_goes_by_the_objects_that_a_cell_touches(tmp_path: Path) -> None:
+    tables = computed(tmp_path, [names_on_the_border], [BOTH])
+    best = tables["patch_best"].set_index("patch")["names_object"]
+    assert all(best[patch] == 1 for patch in BORDER)
+    # The star's inside says "blue", which it is not; the circle's does, which it is.
+    assert (best[5], best[15]) == (0, 1)
+    # Outside, any object of the picture counts.
+    assert all(best[patch] == 1 for patch in set(range(16)) - INSIDE - BORDER)
+    table = tables["patch_by_region"]
+    assert at(table, "border", "names_object")["value"] == 1
+    assert at(table, "border", "names_color")["value"] == 1
+    assert at(table, "border", "names_shape")["value"] == 0
+    assert at(table, "border", "names_shape_any_layer")["value"] == 1
+    assert at(table, "inside", "names_object")["value"] == 0.5
+    assert at(table, "inside", "names_shape_any_layer")["value"] == 0
+    assert at(table, "border", "best_layer")["value"] == 2
+    assert at(table, "border", "probability")["value"] == pytest.approx(0.8)
+    assert at(table, "border_minus_inside", "names_object")["value"] == 0.5
+    assert at(table, "border_minus_inside", "names_object")["n_patches"] == 10
+    assert at(table, "border", "share_blank")["value"] == 0
+
+
+def test_the_difference_is_paired_and_pooled_over_patches(tmp_path: Path) -> None:
+    """Two samples: in one only the border names, in the other only the inside."""
+
+    def border(layer: int, patch: int) -> tuple[str, float]:
+        return ("red", 0.9) if patch in BORDER else (" picture", 0.5)
+
+    def inside(layer: int, patch: int) -> tuple[str, float]:
+        return ("red", 0.9) if patch == 5 else (" picture", 0.5)
+
+    table = computed(tmp_path, [border, inside], [[RED_STAR]] * 2)["patch_by_region"]
+    row = at(table, "border_minus_inside", "names_object")
+    assert (row["value"], row["low"], row["high"], row["n"]) == (0, -1, 1, 2)
+    # Alike in every sample, the difference has no spread, however the samples are drawn.
+    table = computed(tmp_path / "b", [border, border], [[RED_STAR]] * 2)["patch_by_region"]
+    row = at(table, "border_minus_inside", "names_object")
+    assert (row["value"], row["low"], row["high"]) == (1, 1, 1)
+
+
+def test_samples_count_where_they_have_patches_of_a_region(tmp_path: Path) -> None:
+    small = {**RED_STAR, "box": [25, 25, 35, 35]}  # within one cell: nothing is inside
+
+    def says(layer: int, patch: int) -> tuple[str, float]:
+        return ("red", 0.9)
+
+    table = computed(tmp_path, [says] * 3, [[RED_STAR], [small], []])["patch_by_region"]
+    assert at(table, "inside", "names_color")[["n", "n_patches"]].tolist() == [1, 1]
+    assert at(table, "border", "names_color")[["n", "n_patches"]].tolist() == [2, 9]
+    assert at(table, "outside", "names_color")[["n", "n_patches"]].tolist() == [2, 22]
+    assert at(table, "border_minus_inside", "names_color")[["n", "n_patches"]].tolist() == [1, 10]
+
+
+def test_without_objects_or_forms_there_is_no_row_and_no_claim(tmp_path: Path) -> None:
+    def says(layer: int, patch: int) -> tuple[str, float]:
+        return ("red", 0.9)
+
+    tables = computed(tmp_path, [says], [[]])
+    assert tables["patch_by_region"].empty
+    assert tables["patch_localisation"].empty
+    assert set(tables["patch_best"]["region"]) == {""}
+    assert tables["patch_best"]["names_object"].isna().all()
+
+
+def test_which_tokens_name(tmp_path: Path) -> None:
+    def says(layer: int, patch: int) -> tuple[str, float]:
+        return ("red", 0.9)
+
+    folder = write_patches(tmp_path / "a", [says])
+    data = load_patches([folder], write_model(tmp_path / "m"))
+    assert naming_ids(data, "color", "red") == {ID["red"], ID[" Red"], ID["红"]}
+    assert naming_ids(data, "color", "green") == frozenset()  # its only form is left out
+    assert naming_ids(data, "shape", "star") == {ID["star"], ID[" STARS"], ID["stars"]}
+    assert naming_ids(data, "shape", "circle") == {ID["circle"], ID["Circles"]}
+    assert naming_ids(load_patches([folder]), "color", "red") == frozenset()
+
+
+def test_tiles_have_the_regions_of_their_own_part_of_the_picture(tmp_path: Path) -> None:
+    corner = {"name": "tiles", "rows": 2, "cols": 2, "box": [0.0, 0.0, 0.5, 0.5]}
+
+    def says(layer: int, patch: int) -> tuple[str, float]:
+        return ("red", 0.9)
+
+    best = computed(tmp_path, [says], [[RED_STAR]], views=(WHOLE, corner))["patch_best"]
+    tiles = best[best["view"] == 1].set_index(["row", "col"])["region"]
+    # Cells of 20 × 20 in the picture's upper left quarter; the box is 10…50.
+    assert tiles.to_dict() == {
+        (0, 0): "border", (0, 1): "border", (1, 0): "border", (1, 1): "inside",
+    }  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.integers(1, 5),
+    cols=st.integers(1, 5),
+    scale=st.integers(1, 4),
+    corners=st.lists(
+        st.tuples(st.integers(0, 18), st.integers(0, 18), st.integers(1, 9), st.integers(1, 9)),
+        min_size=1,
+        max_size=3,
+    ),
+)
+def test_regions_are_those_of_counted_pixels(
+    rows: int, cols: int, scale: int, corners: list[tuple[int, int, int, int]]
+) -> None:
+    width, height = cols * scale, rows * scale
+    boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in corners])
+    view = {"rows": rows, "cols": cols, "box": [0.0, 0.0, 1.0, 1.0]}
+    row, col = np.divmod(np.arange(rows * cols), cols)
+    region, shares = region_of(cells(view, row, col, (width, height)), boxes)
+    for place in range(rows * cols):
+        counts = []
+        for left, top, right, bottom in boxes:
+            pixels = [
+                left <= x < right and top <= y < bottom
+                for y in range(row[place] * scale, (row[place] + 1) * scale)
+                for x in range(col[place] * scale, (col[place] + 1) * scale)
+            ]
+            counts.append(sum(pixels))
+        wanted = "inside" if scale**2 in counts else "border" if any(counts) else "outside"
+        assert region[place] == wanted
+        assert shares[place].tolist() == [count > 0 for count in counts]
+
+
+_CASES = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.9]), st.booleans()), min_size=2, max_size=25
+).filter(lambda case: 0 < sum(inside for _, inside in case) < len(case))
+
+
+@settings(max_examples=300, deadline=None)
+@given(case=_CASES)
+def test_the_measures_are_those_of_scipy_and_of_plain_loops(
+    case: list[tuple[float, bool]],
+) -> None:
+    scores, within = (np.array(part) for part in zip(*case, strict=True))
+    u = mannwhitneyu(scores[within], scores[~within], method="asymptotic").statistic
+    assert auc(scores, within) == pytest.approx(u / (within.sum() * (~within).sum()))
+    ious = []
+    for threshold in scores:
+        taken = scores >= threshold
+        ious.append((taken & within).sum() / (taken | within).sum())
+    assert best_iou(scores, within) == pytest.approx(max(ious))
+    highest = [inside for score, inside in case if score == max(scores)]
+    assert pointing(scores, within) == pytest.approx(sum(highest) / len(highest))
+
+
+def test_the_measures_by_hand() -> None:
+    scores, within = np.array([0.9, 0.4, 0.4, 0.1]), np.array([True, True, False, False])
+    # Pairs: 0.9 beats both; 0.4 ties with 0.4 and beats 0.1: 3.5 of 4.
+    assert auc(scores, within) == 3.5 / 4
+    assert pointing(scores, within) == 1
+    assert best_iou(scores, within) == pytest.approx(2 / 3)
+    flat = np.zeros(4)
+    assert (auc(flat, within), pointing(flat, within), best_iou(flat, within)) == (0.5, 0.5, 0.5)
+
+
+def test_localisation_of_planted_maps(tmp_path: Path) -> None:
+    """Layer 1: nothing in the top k. Layer 2: all that is red. Layer 3: everywhere else."""
+    # Cells whose centers (10, 30, 50, 70) lie in 10…50: the first two of each side.
+    red = {0, 1, 4, 5}
+
+    def says(layer: int, patch: int) -> tuple[str, float]:
+        if layer == 2:
+            return ("red", 0.8) if patch in red else (" picture", 0.5)
+        if layer == 3:
+            return (" picture", 0.5) if patch in red else ("红", 0.8)
+        return (" picture", 0.5)
+
+    table = computed(tmp_path, [says, says], [[RED_STAR]] * 2)["patch_localisation"]
+    color = table[table["of"] == "color"].pivot(index="layer", columns="metric", values="value")
+    assert color["auc"].tolist() == [0.5, 0.5, 1, 0]
+    assert color["pointing"].tolist() == [0.25, 0.25, 1, 0]
+    assert color["best_iou"].tolist() == [0.25, 0.25, 1, 0.25]
+    assert color["chance"].tolist() == [0.25] * 4
+    shape = table[table["of"] == "shape"].pivot(index="layer", columns="metric", values="value")
+    assert shape["auc"].tolist() == [0.5] * 4
+    assert set(table["n"]) == {2}
+    assert table["depth"].tolist()[:4] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+
+
+def test_equal_things_are_one_target(tmp_path: Path) -> None:
+    other = {"shape": "circle", "color": "red", "box": [60, 60, 80, 80]}
+
+    def says(layer: int, patch: int) -> tuple[str, float]:
+        return ("red", 0.8) if patch in {0, 1, 4, 5, 15} else (" picture", 0.5)
+
+    table = computed(tmp_path, [says], [[RED_STAR, other]])["patch_localisation"]
+    color = table[(table["of"] == "color") & (table["layer"] == 0)].set_index("metric")["value"]
+    assert (color["auc"], color["best_iou"]) == (1, 1)
+    assert color["chance"] == pytest.approx(5 / 16)
+
+
+def test_the_scores_of_a_targets_forms_add_up(tmp_path: Path) -> None:
+    def says(layer: int, patch: int) -> tuple[str, float]:
+        return ("red", 0.5)
+
+    folder = write_patches(tmp_path / "a", [says])
+    dataset = write_dataset(tmp_path / "d", [[RED_STAR]])
+    data = load_patches([folder], write_model(tmp_path / "m"), dataset)
+    data.top_id[:, 2, 1], data.top_logprob[:, 2, 1] = ID["红"], np.log(0.25)
+    (red,) = (target for target in find_objects(data).targets if target.kind == "color")
+    assert scores_of(data, red)[3].tolist() == pytest.approx([0.5, 0.5, 0.75, 0.5])
