@@ -18,6 +18,7 @@ import typer
 
 from lensbench.errors import ConfigError, LensbenchError
 from lensbench.imported_cli import register as register_import
+from lensbench.lexicon_cli import lexicon
 from lensbench.look_cli import register
 
 # Heavy imports (torch, pandas, matplotlib) stand inside the commands that need them.
@@ -41,6 +42,7 @@ Revision = Annotated[str, typer.Option("--revision", help="Pinned revision of th
 
 register(app)  # First in --help: what a newcomer tries first.
 register_import(app)
+app.add_typer(lexicon, name="lexicon")
 stage = partial(app.command, rich_help_panel="Stages, as the workflow calls them")
 
 
