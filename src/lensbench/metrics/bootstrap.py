@@ -5,6 +5,7 @@ Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -113,6 +114,43 @@ class Bootstrap:
         if n == 1:  # As in `_estimate`.
             low = high = value
         return Estimate(value.reshape(shape), low.reshape(shape), high.reshape(shape), n)
+
+    def of_means(
+        self, values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]
+    ) -> Estimate:
+        """Return a statistic of the means over samples, such as their maximum, with its interval.
+
+        Args:
+            values: [n samples, m], n at least 1.
+            statistic: of means [r, m], for r resamples at once; gives [r].
+
+        The maximum of noisy means is biased upwards, in the sample as in each resample.
+        """
+        values = np.asarray(values, dtype=np.float64)
+        n = len(values)
+        drawn = statistic(self.counts(n) @ values / n)
+        value = statistic(values.mean(axis=0)[None])
+        return self._estimate(values[:, 0], np.asarray(value), np.asarray(drawn)[:, None])
+
+    def stratified(self, strata: Sequence[np.ndarray], weights: Sequence[float]) -> Estimate:
+        """Return the weighted mean of the strata's means, each stratum resampled by itself.
+
+        Args:
+            strata: values of the samples of each stratum, none empty.
+            weights: of each stratum, such as its share; a difference has negative ones.
+        """
+        value, drawn, n = 0.0, np.zeros(self.resamples), 0
+        for place, (stratum, weight) in enumerate(zip(strata, weights, strict=True)):
+            values = np.asarray(stratum, dtype=np.float64)
+            # Not `counts`: strata of one size would be drawn alike, and so not be independent.
+            rng = np.random.default_rng([self.seed, place, len(values)])
+            chosen = rng.integers(0, len(values), (self.resamples, len(values)))
+            value += weight * values.mean()
+            drawn += weight * values[chosen].mean(axis=1)
+            n += len(values)
+        tail = (1 - self.confidence) / 2
+        low, high = np.quantile(drawn, [tail, 1 - tail])
+        return Estimate(np.array(value), np.array(low), np.array(high), n)
 
     def _estimate(self, values: np.ndarray, value: np.ndarray, drawn: np.ndarray) -> Estimate:
         tail = (1 - self.confidence) / 2

@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 
 from lensbench.files import atomic_path
 from lensbench.metrics import accuracy, by_layer, concepts, convergence, heads, lenses, scripts
+from lensbench.metrics.answer_path import answer_path
 from lensbench.metrics.bootstrap import Bootstrap, Estimate
+from lensbench.metrics.counting import by_count, matched_kinds
+from lensbench.metrics.language_lead import language_lead
 from lensbench.metrics.rundata import RunData, load_run
 from lensbench.metrics.tables import RUN_TABLES, along_layers, finished
 from lensbench.metrics.tokens import tokens
@@ -78,6 +81,10 @@ def compute_run(
         "script_mass": lambda: _script_mass(run, boot),
         "concept_mass": lambda: _concept_mass(run, boot),
         "lenses": lambda: lenses.lenses(run, boot, readings),
+        "language_lead": lambda: language_lead(run, boot),
+        "answer_path": lambda: answer_path(run, boot, readings),
+        "by_count": lambda: by_count(run, boot),
+        "matched_kinds": lambda: matched_kinds(run, boot),
         "tokens": lambda: [tokens(run, options.examples)],
     }
     parts = {name: maker() for name, maker in makers.items()}
