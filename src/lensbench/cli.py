@@ -300,6 +300,29 @@ def patch_metrics(
 
 
 @stage()
+def variant_metrics(
+    variants: Annotated[
+        list[Path], typer.Argument(help="One folder a variant, named as it; native among them.")
+    ],
+    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
+    out: Out,
+    options: Options = "{}",
+) -> None:
+    """Compare one model on changed pictures with the native ones."""
+    from lensbench.metrics.run import MetricOptions, write_run
+    from lensbench.metrics.variants import compute_variants
+
+    settings = _fitting("The command variant-metrics", _settings(options), MetricOptions)
+    folders: dict[str, Path] = {}
+    for folder in variants:
+        name = folder.resolve().name
+        if name in folders:
+            raise ConfigError(f"The variant {name} is given twice: leave one out.")
+        folders[name] = folder
+    write_run(out, compute_variants(folders, model_folder, MetricOptions(**settings)))
+
+
+@stage()
 def collect(
     runs: Annotated[list[Path], typer.Argument(help="Folders written by metrics.")],
     models: Annotated[list[Path], typer.Option("--model", help="Folders written by inspect.")],

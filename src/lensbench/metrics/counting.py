@@ -122,8 +122,8 @@ def by_count(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:
 def matched_kinds(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:
     """Return simple, complex and complex − simple, as they are and at matched counts.
 
-    Matched by direct standardisation: every count weighs what the smaller of the kinds has of it, so
-    counts that only one kind has weigh nothing. Resampled within each kind and count.
+    Matched by direct standardisation: every count weighs what the smaller of the kinds has of it,
+    so counts that only one kind has weigh nothing. Resampled within each kind and count.
 
     Args:
         run: one model on one dataset.

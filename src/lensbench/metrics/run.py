@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,33 +16,13 @@ from lensbench.metrics.answer_path import answer_path
 from lensbench.metrics.bootstrap import Bootstrap, Estimate
 from lensbench.metrics.counting import by_count, matched_kinds
 from lensbench.metrics.language_lead import language_lead
+from lensbench.metrics.options import MetricOptions
 from lensbench.metrics.rundata import RunData, load_run
 from lensbench.metrics.tables import RUN_TABLES, along_layers, finished
 from lensbench.metrics.tokens import tokens
 from lensbench.trace import read_table
 
 STABLE = (1, 2, 4)
-
-
-@dataclass(frozen=True)
-class MetricOptions:
-    """How metrics are computed.
-
-    Args:
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
-        confidence: of its intervals.
-        early_exit: threshold τ of early exit.
-        examples: how many samples `tokens` holds.
-        max_rejected: share of a run's samples that may be rejected.
-    """
-
-    seed: int = 0
-    resamples: int = 1000
-    confidence: float = 0.95
-    early_exit: float = 0.9
-    examples: int = 12
-    max_rejected: float = 1.0
 
 
 def compute_run(

@@ -18,6 +18,10 @@ STUDY_TABLES: dict[str, list[str]] = {
     "patch_summary": [*_RUN, "metric", *_INTERVAL, "over"],
     "patch_by_region": [*_RUN, "region", "metric", *_INTERVAL, "n_patches"],
     "patch_localisation": [*_RUN, "of", "metric", "layer", "depth", *_INTERVAL],
+    "by_variant": [*_RUN, "variant", "metric", *_INTERVAL],
+    "han_floor": [
+        *_RUN, "metric", "variant", "layer", *_INTERVAL, "floor_random", "floor_vocabulary",
+    ],
 }  # fmt: skip
 
 

@@ -1,0 +1,197 @@
+"""Changed pictures beside native ones: resolution, and how much Han there is for any input.
+
+A variant is the same samples with the picture shrunk, or blank (a plain gray one of the same size).
+Every difference is paired: the same sample under both. The Han that is there for a blank picture is
+no answer to the picture; what the native one has beyond it (the excess) may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lensbench.errors import DataError
+from lensbench.metrics.accuracy import generated_is_gold, language_of_hit
+from lensbench.metrics.bootstrap import Bootstrap, Estimate
+from lensbench.metrics.convergence import convergence_layer, hits
+from lensbench.metrics.options import MetricOptions
+from lensbench.metrics.rundata import RunData, load_run
+from lensbench.metrics.scripts import script_in_topk
+from lensbench.metrics.study_tables import finished_study
+from lensbench.metrics.tables import along_layers
+
+NATIVE, BLANK = "native", "blank"
+#: Han among the first k, for these k.
+RANKS = (1, 5)
+
+
+def compute_variants(
+    variants: Mapping[str, str | Path | Sequence[str | Path]],
+    model_folder: str | Path,
+    options: MetricOptions | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Compute `by_variant` and `han_floor` of one model on one dataset.
+
+    Args:
+        variants: variant → its shard, or its shards; "native" must be there.
+        model_folder: where the model's vocabulary and forms are.
+        options: defaults if None.
+
+    Returns:
+        The two tables, columns as in `STUDY_TABLES`. A difference to native is a metric that ends
+        in _minus_native; in `han_floor` the variant "excess" is native − blank.
+
+    Raises:
+        DataError: if native is missing, or no sample of a variant could be read.
+        TraceError: if a shard is missing, damaged, or the variants are of several runs.
+    """
+    options = options or MetricOptions()
+    boot = Bootstrap(options.seed, options.resamples, options.confidence)
+    if NATIVE not in variants:
+        raise DataError(
+            f"The variants are {', '.join(sorted(variants)) or 'none'}, without native, which the "
+            "others are compared with: add its folder."
+        )
+    runs = {
+        name: load_run(_folders(of), model_folder, options.max_rejected)
+        for name, of in variants.items()
+    }
+    of = {(run.meta.model, run.meta.dataset) for run in runs.values()}
+    if len(of) > 1:
+        raise DataError(
+            f"The variants are of several runs, {sorted(of)}: give those of one model on one "
+            "dataset."
+        )
+    (model, dataset) = of.pop()
+    parts = {
+        "by_variant": _by_variant(runs, boot),
+        "han_floor": _han_floor(runs, boot),
+    }
+    return {name: finished_study(name, found, model, dataset) for name, found in parts.items()}
+
+
+def _folders(given: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    return [given] if isinstance(given, (str, Path)) else list(given)
+
+
+def order(variant: str) -> tuple[int, float, str]:
+    """Return the key that sorts variants: blank, picture sides by size, native, others."""
+    if variant == BLANK:
+        return 0, 0.0, ""
+    if variant.isdecimal():
+        return 1, float(variant), ""
+    return (2, 0.0, "") if variant == NATIVE else (3, 0.0, variant)
+
+
+def _measured(run: RunData) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return what is averaged, by metric: which samples have a value, [n], and all values, [n]."""
+    gold = run.samples["gold"].to_numpy(dtype=object)
+    first, n = run.first, len(run.samples)
+    every = np.ones(n, dtype=bool)
+    layer = convergence_layer(hits(first.top1, first.final))
+    right = language_of_hit(first.final, gold, run.forms, run.meta.languages) >= 0
+    told = np.isin(gold, run.forms["concept"].unique())
+    written = generated_is_gold(
+        run.samples["generated"].tolist(), [str(concept) for concept in gold], run.forms
+    )
+    return {
+        "n_image_tokens": (every, run.samples["n_image_tokens"].to_numpy(dtype=np.float64)),
+        "accuracy": (run.has_gold, right.astype(np.float64)),
+        "accuracy_generated": (told, written.astype(np.float64)),
+        "convergence_layer": (every, layer.astype(np.float64)),
+        "convergence_depth": (every, layer / run.meta.n_layers),
+    }
+
+
+def _han(run: RunData) -> dict[str, np.ndarray]:
+    """Return han_top1, han_top5 and han_mass, each [n, L+1]."""
+    found = script_in_topk(run.first.top_id, run.vocabulary)
+    han = {f"han_top{k}": found[:, :, k - 1] for k in RANKS if k <= found.shape[2]}
+    if "Han" in run.meta.scripts:
+        han["han_mass"] = run.first.script_mass[:, :, run.meta.scripts.index("Han")]
+    return {name: values.astype(np.float64) for name, values in han.items()}
+
+
+def _common(run: RunData, native: RunData) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of the samples that both have, in one order.
+
+    Raises:
+        DataError: if they share none.
+    """
+    ids = run.samples["sample_id"].to_numpy(dtype=object)
+    others = native.samples["sample_id"].to_numpy(dtype=object)
+    shared, here, there = np.intersect1d(ids, others, return_indices=True)
+    if not len(shared):
+        raise DataError(
+            f"A variant of {run.meta.model} on {run.meta.dataset} shares no sample with native: "
+            "make both from one manifest."
+        )
+    return here, there
+
+
+def _by_variant(runs: Mapping[str, RunData], boot: Bootstrap) -> list[pd.DataFrame]:
+    native = runs[NATIVE]
+    native_values, native_han = _measured(native), _han(native)
+    rows = []
+
+    def add(variant: str, metric: str, e: Estimate) -> None:
+        rows.append((variant, metric, float(e.value), float(e.low), float(e.high), e.n))
+
+    for variant in sorted(runs, key=order):
+        run = runs[variant]
+        here, there = _common(run, native)
+        for metric, (has, values) in _measured(run).items():
+            if has.any():
+                add(variant, metric, boot.mean(values[has]))
+            native_has, native_value = native_values[metric]
+            both = has[here] & native_has[there]
+            if variant != NATIVE and both.any():
+                difference = (values[here] - native_value[there])[both]
+                add(variant, f"{metric}_minus_native", boot.mean(difference))
+        for metric, by_layer in _han(run).items():
+            add(variant, f"{metric}_max", boot.of_means(by_layer, _highest))
+            if variant != NATIVE:
+                both_layers = np.concatenate(
+                    [by_layer[here], native_han[metric][there]], axis=1
+                )  # fmt: skip
+                e = boot.of_means(both_layers, _difference_of_highest)
+                add(variant, f"{metric}_max_minus_native", e)
+    return [pd.DataFrame(rows, columns=["variant", "metric", "value", "low", "high", "n"])]
+
+
+def _highest(means: np.ndarray) -> np.ndarray:
+    return means.max(axis=1)
+
+
+def _difference_of_highest(means: np.ndarray) -> np.ndarray:
+    half = means.shape[1] // 2
+    return means[:, :half].max(axis=1) - means[:, half:].max(axis=1)
+
+
+def _han_floor(runs: Mapping[str, RunData], boot: Bootstrap) -> list[pd.DataFrame]:
+    """Return Han by layer of native and blank pictures, what is in excess, and the floors.
+
+    Floors: the mass on Han of random directions (for the mass alone), and the vocabulary's share of
+    Han, for the first k the chance that one of k random tokens is Han.
+    """
+    native = runs[NATIVE]
+    found = {name: _han(runs[name]) for name in (NATIVE, BLANK) if name in runs}
+    share = native.vocabulary.share("Han")
+    parts = []
+    for metric, values in found[NATIVE].items():
+        k = 1 if metric == "han_mass" else int(metric.removeprefix("han_top"))
+        floors = {"floor_random": np.nan, "floor_vocabulary": 1 - (1 - share) ** k}
+        if metric == "han_mass":
+            floors["floor_random"] = native.floor[:, native.meta.scripts.index("Han")]
+        estimates = {name: boot.mean(han[metric]) for name, han in found.items()}
+        if BLANK in found:
+            here, there = _common(runs[BLANK], native)
+            estimates["excess"] = boot.mean(values[there] - found[BLANK][metric][here])
+        parts += [
+            along_layers(e, native.layers, metric=metric, variant=name).assign(**floors)
+            for name, e in estimates.items()
+        ]
+    return parts
