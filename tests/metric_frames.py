@@ -7,6 +7,9 @@ import zlib
 import numpy as np
 import pandas as pd
 
+from lensbench.metrics.study_tables import STUDY_TABLES
+from lensbench.metrics.tables import RUN_TABLES
+
 LAYERS = {"text": 30, "image": 8}
 HOSTILE = [
     " Paris", "三个", "さん", " 셋", " три", "ثلاثة", "🙂", "\n\n", "<0xE4>", "\ufffd", "$x_1$",
@@ -110,6 +113,42 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                     **_band(share * rise + 0.1 * hump * (language == "zh"), n))  # fmt: skip
                 add("accuracy_by_language", model, dataset, asked=asked, language=language,
                     layer=layers, **_band(share * rise, n))  # fmt: skip
+        for asked in ("all", "en"):
+            for first_language, second in (("zh", "en"), ("zh", "digit")):
+                for arrival, moved in (("top1", 0.0), ("top10", 0.05), ("mass", 0.1)):
+                    parts = {
+                        "share_only_first": 0.1, "share_first_earlier": 0.3 - moved,
+                        "share_tie": 0.1, "share_second_earlier": 0.2 + moved,
+                        "share_only_second": 0.25, "share_neither": 0.05, "lead_share": 0.5,
+                    }  # fmt: skip
+                    labels = {"asked": asked, "first": first_language, "second": second,
+                              "arrival": arrival}  # fmt: skip
+                    add("language_lead", model, dataset, **labels, metric=list(parts),
+                        **_band(np.array(list(parts.values())), n))  # fmt: skip
+                    add("language_lead", model, dataset, **labels, metric=["lead_layers"],
+                        value=[0.4 - 10 * moved], low=[-0.2 - 10 * moved], high=[0.9], n=[60])
+        add("answer_path", model, dataset, metric=["gold_found", "last_2_agree"],
+            **_band(np.array([0.9, 0.8]), n))  # fmt: skip
+        if dataset == "scenes":
+            for group, share in (("0-5", 0.9), ("6+", 0.6)):
+                add("by_count", model, dataset, group=group, metric=["accuracy"],
+                    **_band(np.array([share]), 40))  # fmt: skip
+            for weighting, gap in (("matched", 0.1), ("as they are", 0.15)):
+                for metric, share in (("accuracy", 0.9), ("convergence_depth", 0.5)):
+                    for kind, value in (("simple", share), ("complex", share - gap),
+                                        ("difference", -gap)):  # fmt: skip
+                        add("matched_kinds", model, dataset, kind=kind, weighting=weighting,
+                            metric=[metric], value=[value], low=[value - 0.05],
+                            high=[value + 0.04], n=[60])  # fmt: skip
+            for variant, share in (("native", 0.9), ("blank", 0.1), ("56", 0.5), ("224", 0.85)):
+                add("by_variant", model, dataset, variant=variant,
+                    metric=["accuracy", "convergence_depth"],
+                    **_band(np.array([share, 0.8 - share / 4]), 60))  # fmt: skip
+            for metric, most in (("han_top1", 0.5), ("han_top5", 0.9), ("han_mass", 0.4)):
+                for variant, share in (("native", 1.0), ("blank", 0.4), ("excess", 0.6)):
+                    add("han_floor", model, dataset, metric=metric, variant=variant, layer=layers,
+                        **_band(most * share * hump, 60), floor_vocabulary=0.2,
+                        floor_random=0.25 if metric == "han_mass" else np.nan)  # fmt: skip
         heads = 9 if dataset == "facts" else (4 if last == 8 else 14)
         for layer in range(1, last + 1):
             mass = rng.random(heads) * (0.9 if last * 0.3 < layer < last * 0.7 else 0.3)
@@ -170,6 +209,10 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                                      ("attention_rows_sum_to_1", 1.2e-7, 1e-5))],
         columns=["model", "check", "value", "limit", "passed"],
     )  # fmt: skip
+    for name in ("by_count", "matched_kinds", "by_variant", "han_floor"):
+        if name not in frames:
+            columns = {**RUN_TABLES, **STUDY_TABLES}[name]
+            frames[name] = pd.DataFrame(columns=columns)
     if "stages" not in frames:
         frames["stages"] = pd.DataFrame(
             columns=["model", "dataset", "stage", "first_layer", "last_layer", "image_mass", "low",

@@ -304,6 +304,36 @@ def line_with_band(
     return ax.lines[-1]
 
 
+def dot(
+    ax: Axes,
+    row: Any,
+    at: float,
+    color: Any,
+    *,
+    horizontal: bool = False,
+    marker: str = "o",
+    hollow: bool = False,
+) -> None:
+    """Draw one `value` as a dot and its `low`…`high` as a line through it.
+
+    Args:
+        ax: the panel.
+        row: with value, low and high.
+        at: its place on the other axis.
+        color: of both.
+        horizontal: whether values run along the x axis.
+        marker: of matplotlib.
+        hollow: whether the dot is only an outline.
+    """
+    ends, places = [row.low, row.high], [at, at]
+    ax.plot(*((ends, places) if horizontal else (places, ends)), color=color, lw=1.0)
+    x, y = (row.value, at) if horizontal else (at, row.value)
+    ax.plot(
+        [x], [y], color=color, ls="", marker=marker, ms=3.4, mew=0.9,
+        mfc="white" if hollow else color,
+    )  # fmt: skip
+
+
 def pivot(frame: pd.DataFrame, index: str, columns: str, values: str) -> pd.DataFrame:
     """Return a table as a matrix of cells, rows and columns sorted; absent cells are NaN.
 
