@@ -125,8 +125,17 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                               "arrival": arrival}  # fmt: skip
                     add("language_lead", model, dataset, **labels, metric=list(parts),
                         **_band(np.array(list(parts.values())), n))  # fmt: skip
-                    add("language_lead", model, dataset, **labels, metric=["lead_layers"],
-                        value=[0.4 - 10 * moved], low=[-0.2 - 10 * moved], high=[0.9], n=[60])
+                    add(
+                        "language_lead",
+                        model,
+                        dataset,
+                        **labels,
+                        metric=["lead_layers"],
+                        value=[0.4 - 10 * moved],
+                        low=[-0.2 - 10 * moved],
+                        high=[0.9],
+                        n=[60],
+                    )
         add("answer_path", model, dataset, metric=["gold_found", "last_2_agree"],
             **_band(np.array([0.9, 0.8]), n))  # fmt: skip
         if dataset == "scenes":

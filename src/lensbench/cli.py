@@ -315,7 +315,7 @@ def variant_metrics(
     settings = _fitting("The command variant-metrics", _settings(options), MetricOptions)
     folders: dict[str, Path] = {}
     for folder in variants:
-        name = folder.resolve().name
+        name = folder.absolute().name
         if name in folders:
             raise ConfigError(f"The variant {name} is given twice: leave one out.")
         folders[name] = folder

@@ -67,7 +67,11 @@ def check(
     known = load_lexicon(file)
     forms = sum(len(known.forms(concept)) for concept in known.concepts)
     families = {concept.split(":")[0] for concept in known.concepts}
-    print(
-        f"{file} is a lexicon: {forms} forms of {len(known.concepts)} concepts in "
-        f"{len(families)} families, {len(known.left_out)} words left out on purpose."
+    told = (
+        (forms, "form", "forms"),
+        (len(known.concepts), "concept", "concepts"),
+        (len(families), "family", "families"),
+        (len(known.left_out), "word left out", "words left out"),
     )
+    parts = ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in told)
+    print(f"{file} is a lexicon: {parts} on purpose.")

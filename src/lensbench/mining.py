@@ -284,7 +284,7 @@ def _mine_model(runs: list[RunData], lexicon: Lexicon, options: MiningOptions) -
     kept = kept.join(layers_of(found, gold), on=["concept", "token_id"])
     ids = kept["token_id"].to_numpy()
     texts = vocabulary.text(ids)
-    owners = [found[0] if (found := lexicon.find(text)) else "" for text in texts]
+    owners = [(lexicon.find(text) or ("",))[0] for text in texts]
     banned = {fold(form): reason for form, reason in lexicon.left_out.items()}
     concepts = kept["concept"].tolist()
     kept = kept.assign(

@@ -87,7 +87,7 @@ def test_kinds_are_drawn_matched_and_as_they_are_with_their_difference() -> None
     table = FRAMES["matched_kinds"].query("metric == 'accuracy'")
     difference = titled(figure, "accuracy, complex − simple")
     rows = table[table["kind"] == "difference"]
-    drawn = [dot for dot in intervals(difference, horizontal=True)]
+    drawn = intervals(difference, horizontal=True)
     assert sorted(drawn) == sorted(zip(rows["low"], rows["value"], rows["high"], strict=True))
     dots = [line for line in difference.lines if len(line.get_xdata()) == 1]
     hollow = [line.get_xdata()[0] for line in dots if line.get_markerfacecolor() == "white"]

@@ -64,6 +64,11 @@ def draw(frames: style.Frames) -> Figure:
         Line2D([], [], color=style.INK, ls=(0, (4, 2)), lw=0.8),
         Line2D([], [], color=style.INK, ls=(0, (1, 1.2)), lw=0.8),
     ]
-    names = ["native picture (the model's color)", "blank picture", "vocabulary", "random direction"]
+    names = [
+        "native picture (the model's color)",
+        "blank picture",
+        "vocabulary",
+        "random direction",
+    ]
     style.legend_above(facets.figure, handles, names)
     return facets.figure

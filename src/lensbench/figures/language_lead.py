@@ -1,4 +1,4 @@
-"""Whether the answer arrives in Chinese before English: shares of samples, and the lead in layers."""
+"""Whether the answer arrives in Chinese before English: shares of samples, lead in layers."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ unlike the convergence layer, this looks at what is right, not at what the model
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 
@@ -30,11 +32,11 @@ def found_lost_regained(right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     Returns:
         found; found below L but not at L; found, then not, then again, wherever it ends.
     """
-    found = right.any(axis=1)
-    lost = right[:, :-1].any(axis=1) & ~right[:, -1]
+    found: np.ndarray = right.any(axis=1)
+    lost: np.ndarray = right[:, :-1].any(axis=1) & ~right[:, -1]
     # Each time it appears is a step from not right to right.
     starts = right[:, :1].sum(axis=1) + (right[:, 1:] & ~right[:, :-1]).sum(axis=1)
-    return found, lost, starts > 1
+    return found, lost, np.asarray(starts > 1)
 
 
 def change(before: str, after: str, same_language: bool) -> str:
@@ -71,7 +73,7 @@ def changes(texts: np.ndarray, language: np.ndarray) -> dict[str, np.ndarray]:
     counted = {name: np.zeros(len(texts), dtype=int) for name in CHANGES}
     for row, (tokens, own) in enumerate(zip(texts, language, strict=True)):
         at = np.flatnonzero(own >= 0)
-        for one, other in zip(at[:-1], at[1:], strict=True):
+        for one, other in pairwise(at):
             kind = change(tokens[one], tokens[other], own[one] == own[other])
             if kind:
                 counted[kind][row] += 1
@@ -106,7 +108,7 @@ def _last_layers(run: RunData) -> dict[str, np.ndarray]:
     """Return what the layers below L say of the last, each [n samples]."""
     hit = hits(run.first.top1, run.first.final)
     columns = run.first.columns
-    agree = {
+    agree: dict[str, np.ndarray] = {
         f"last_{k}_agree": hit[:, -1 - k : -1].all(axis=1) for k in AGREEING if k < hit.shape[1]
     }
     return {

@@ -104,11 +104,9 @@ def _writable(run: RunData, gold: np.ndarray, language: str) -> np.ndarray:
     """
     kept = run.forms[run.forms["kept"]]
     rank = {name: place for place, name in enumerate(run.meta.languages)}
-    owners = (
-        kept.assign(rank=kept["language"].map(rank)).groupby(["concept", "token_id"])["rank"].min()
-    )
-    concepts = {concept for (concept, _), owner in owners.items() if owner == rank[language]}
-    return np.isin(gold, sorted(concepts))
+    owned = kept.assign(rank=kept["language"].map(rank)).groupby(["concept", "token_id"])["rank"]
+    owners = owned.min().reset_index()
+    return np.isin(gold, owners.loc[owners["rank"] == rank[language], "concept"].unique())
 
 
 def language_lead(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:

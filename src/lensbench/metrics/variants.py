@@ -183,15 +183,17 @@ def _han_floor(runs: Mapping[str, RunData], boot: Bootstrap) -> list[pd.DataFram
     parts = []
     for metric, values in found[NATIVE].items():
         k = 1 if metric == "han_mass" else int(metric.removeprefix("han_top"))
-        floors = {"floor_random": np.nan, "floor_vocabulary": 1 - (1 - share) ** k}
+        random = np.full(len(native.layers), np.nan)
         if metric == "han_mass":
-            floors["floor_random"] = native.floor[:, native.meta.scripts.index("Han")]
+            random = native.floor[:, native.meta.scripts.index("Han")]
         estimates = {name: boot.mean(han[metric]) for name, han in found.items()}
         if BLANK in found:
             here, there = _common(runs[BLANK], native)
             estimates["excess"] = boot.mean(values[there] - found[BLANK][metric][here])
         parts += [
-            along_layers(e, native.layers, metric=metric, variant=name).assign(**floors)
+            along_layers(e, native.layers, metric=metric, variant=name).assign(
+                floor_random=random, floor_vocabulary=1 - (1 - share) ** k
+            )
             for name, e in estimates.items()
         ]
     return parts

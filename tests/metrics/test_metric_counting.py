@@ -1,0 +1,150 @@
+"""Counts and kinds: matched by standardisation, by hand and on a planted paradox."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hand_runs import hand_run
+
+from lensbench.datasets.scenes import count_question
+from lensbench.metrics.bootstrap import Bootstrap
+from lensbench.metrics.counting import (
+    by_count,
+    counts_of,
+    kinds_of,
+    matched_kinds,
+    matched_weights,
+)
+
+BOOT = Bootstrap(seed=3, resamples=400)
+
+
+def test_counts_of_concepts() -> None:
+    got = counts_of(np.array(["number:3", "number:12", "color:red", "number:x", ""], dtype=object))
+    assert got.tolist() == [3, 12, -1, -1, -1]
+
+
+def test_kinds_come_from_the_family_or_from_a_scene_s_words() -> None:
+    samples = pd.DataFrame({
+        "family": ["simple", "complex", "count", "large count", "count", "color"],
+        "asked": ["red?", "x", count_question("star", "red"), count_question(None, "blue"),
+                  count_question("star", None), "What color is the red star?"],
+    })  # fmt: skip
+    assert kinds_of(samples, "tallyqa").tolist() == ["simple", "complex", "", "", "", ""]
+    # Words tell of scenes alone; a question that doesn't count is of neither kind.
+    assert kinds_of(samples, "scenes").tolist() == [
+        "simple", "complex", "complex", "complex", "simple", "",
+    ]  # fmt: skip
+
+
+def test_scenes_are_told_apart_as_their_own_records_do(tmp_path: object) -> None:
+    import json
+    from pathlib import Path
+
+    from lensbench.datasets.manifest import read_manifest
+    from lensbench.datasets.scenes import make
+
+    folder = Path(str(tmp_path)) / "scenes"
+    make(folder, n=45, seed=7)
+    manifest = read_manifest(folder)
+    kinds = kinds_of(manifest.rename(columns={"prompt": "asked"}), "scenes")
+    records = json.loads((folder / "records.json").read_text(encoding="utf-8"))
+    wanted = {r["image"]: "simple" if r["issimple"] else "complex" for r in records}
+    assert set(wanted.values()) == {"simple", "complex"}
+    assert kinds.tolist() == [wanted.get(image, "") for image in manifest["image"]]
+
+
+def test_weights_are_the_smaller_kind_s_numbers() -> None:
+    simple, complex_ = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 2, 2, 2, 5])
+    assert matched_weights(simple, complex_) == pytest.approx({0: 1 / 3, 2: 2 / 3})
+    assert matched_weights(np.array([1]), np.array([2])) == {}
+
+
+def run_of(rows: list[tuple[str, int, bool]], layers: int = 3) -> object:
+    """Return a run of (kind, count, right at the last layer), kept from layer 1 on."""
+    texts = {2: " two", 3: " three", 7: " seven"}
+    tops = [["·", *[texts[count] if right else "the"] * (layers - 1)] for _, count, right in rows]
+    return hand_run(
+        tops, [f"number:{count}" for _, count, _ in rows], family=[kind for kind, _, _ in rows]
+    )
+
+
+def matched(table: pd.DataFrame, kind: str, weighting: str) -> pd.Series:
+    found = table.query("kind == @kind and weighting == @weighting and metric == 'accuracy'")
+    (row,) = [row for _, row in found.iterrows()]
+    return row
+
+
+def test_matched_values_by_hand() -> None:
+    rows = [("simple", 2, True)] * 3 + [("simple", 2, False)] + [("simple", 3, True)]
+    rows += [("complex", 2, True), ("complex", 2, False)] + [("complex", 3, False)] * 3
+    (table,) = matched_kinds(run_of(rows), BOOT)
+    # min(4, 2) twos and min(1, 3) threes: weights 2/3 and 1/3.
+    assert matched(table, "simple", "matched")["value"] == pytest.approx(2 / 3 * 0.75 + 1 / 3)
+    assert matched(table, "complex", "matched")["value"] == pytest.approx(2 / 3 * 0.5)
+    difference = matched(table, "difference", "matched")
+    assert difference["value"] == pytest.approx(1 / 3 - (0.5 + 1 / 3))
+    assert difference["n"] == 10
+    assert matched(table, "simple", "as they are")["value"] == pytest.approx(0.8)
+    assert matched(table, "difference", "as they are")["value"] == pytest.approx(0.2 - 0.8)
+
+
+def test_a_difference_made_by_the_counts_alone_vanishes_when_they_are_matched() -> None:
+    # Twos are easy (90 %), threes hard (20 %), whatever the kind; complex questions are threes.
+    rows = []
+    for kind, twos, threes in (("simple", 80, 20), ("complex", 20, 80)):
+        rows += [(kind, 2, place < 0.9 * twos) for place in range(twos)]
+        rows += [(kind, 3, place < 0.2 * threes) for place in range(threes)]
+    (table,) = matched_kinds(run_of(rows), BOOT)
+    raw, even = (matched(table, "difference", way) for way in ("as they are", "matched"))
+    assert raw["value"] == pytest.approx(-0.42)
+    assert raw["high"] < 0
+    assert even["value"] == pytest.approx(0)
+    assert even["low"] < 0 < even["high"]
+    # Normal theory: each kind is ½ (mean of twos) + ½ (mean of threes), variances p (1 − p) ÷ n.
+    spread = np.sqrt(0.25 * (0.09 / 80 + 0.16 / 20 + 0.09 / 20 + 0.16 / 80))
+    assert even["high"] - even["low"] == pytest.approx(2 * 1.96 * spread, rel=0.15)
+
+
+def test_counts_that_one_kind_lacks_weigh_nothing_and_one_kind_alone_has_no_table() -> None:
+    rows = [("simple", 2, True)] * 4 + [("simple", 7, False)] * 9 + [("complex", 2, True)] * 3
+    (table,) = matched_kinds(run_of(rows), BOOT)
+    assert matched(table, "difference", "matched")["value"] == 0
+    assert matched(table, "simple", "matched")["n"] == 4
+    assert matched_kinds(run_of(rows[:10]), BOOT) == []
+    assert matched_kinds(run_of([("simple", 2, True), ("complex", 3, True)]), BOOT) == []
+
+
+def test_groups_of_counts_by_hand() -> None:
+    rows = [("x", 2, True), ("x", 3, False), ("x", 7, True), ("x", 7, True)]
+    run = run_of(rows)
+    # In the middle the three was right: the best layer is not the last.
+    run.steps.top_id[1, 1, 0] = 9  # " three"
+    (table,) = by_count(run, BOOT)
+    got = table.set_index(["group", "metric"])["value"]
+    assert got["0-5", "accuracy"] == 0.5
+    assert (got["0-5", "accuracy_best"], got["0-5", "best_layer"]) == (1, 1)
+    assert (got["6+", "accuracy"], got["6+", "accuracy_best"]) == (1, 1)
+    assert got["0-5", "convergence_layer"] == pytest.approx((1 + 2) / 2)
+    assert table.set_index(["group", "metric"])["n"]["6+", "accuracy"] == 2
+    assert by_count(hand_run([["红", " red"]], ["color:red"]), BOOT) == []
+
+
+def test_strata_are_resampled_by_themselves() -> None:
+    """Two strata that hold the same values must not be drawn alike: their difference varies."""
+    values = np.arange(40, dtype=float)
+    e = BOOT.stratified([values, values], [1.0, -1.0])
+    assert e.value == 0
+    spread = np.sqrt(2 * values.var() / 40)
+    assert e.high - e.low == pytest.approx(2 * 1.96 * spread, rel=0.2)
+    again = BOOT.stratified([values, values], [1.0, -1.0])
+    assert (again.low, again.high) == (e.low, e.high)
+
+
+def test_a_statistic_of_means_has_its_interval() -> None:
+    values = np.array([[0.0, 1.0], [0.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    e = BOOT.of_means(values, lambda means: means.max(axis=1))
+    assert (e.value, e.n) == (0.75, 4)
+    resampled = np.array([(c @ values / 4).max() for c in BOOT.counts(4)])
+    assert (e.low, e.high) == tuple(np.quantile(resampled, [0.025, 0.975]))
