@@ -9,7 +9,7 @@ made. The functions keep their names. Under a new name, a model would be given n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -83,6 +83,19 @@ def last_rows(
     return torch.softmax(scores, dim=-1)
 
 
+def row_of(query: Tensor, key: Tensor, mask: Tensor | None, options: Mapping[str, Any]) -> Tensor:
+    """Return `last_rows` of an attention function's own arguments.
+
+    Args:
+        query: as in `last_rows`.
+        key: as in `last_rows`.
+        mask: as in `last_rows`.
+        options: what the function is given by name.
+    """
+    names = ("scaling", "softcap", "position_bias", "sliding_window", "s_aux")
+    return last_rows(query, key, mask, *(options.get(name) for name in names))
+
+
 def _beside(original: Callable[..., Any]) -> Callable[..., Any]:
     """Return an attention function that computes as `original` does and tells its rows."""
 
@@ -98,40 +111,23 @@ def _beside(original: Callable[..., Any]) -> Callable[..., Any]:
         output = original(module, query, key, value, attention_mask, *more, **options)
         listener = _LISTENER.get()
         if listener is not None and listener.wants(module):
-            rows = last_rows(
-                query,
-                key,
-                attention_mask,
-                options.get("scaling"),
-                options.get("softcap"),
-                options.get("position_bias"),
-                options.get("sliding_window"),
-                options.get("s_aux"),
-            )
-            listener.attention(module, rows)
+            listener.attention(module, row_of(query, key, attention_mask, options))
         return output
 
     return forward
 
 
 @contextmanager
-def listening(listener: Listener, tellers: Sequence[nn.Module] = ()) -> Iterator[None]:
-    """Tell `listener` the last rows of every attention computed inside the block.
+def wrapped(wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """Replace every function of transformers' `AttentionInterface` by `wrap` of it in the block.
 
     Whatever kernel a model uses (SDPA, flash …) is wrapped under the name it has, so that all that
-    a model decides by that name, its kind of mask first of all, stays as it is. Eager attention
-    and modules that compute attention by themselves return their weights; those are read instead.
-
-    Args:
-        listener: who is told.
-        tellers: modules whose output holds their attention weights [batch, heads, queries, keys].
+    a model decides by that name, its kind of mask first of all, stays as it is.
     """
     before = dict(ALL_ATTENTION_FUNCTIONS._local_mapping)
-    token = _LISTENER.set(listener)
-    handles = [module.register_forward_hook(_tell) for module in tellers]
     try:
         for name in list(ALL_ATTENTION_FUNCTIONS):
-            ALL_ATTENTION_FUNCTIONS[name] = _beside(ALL_ATTENTION_FUNCTIONS[name])
+            ALL_ATTENTION_FUNCTIONS[name] = wrap(ALL_ATTENTION_FUNCTIONS[name])
         yield
     finally:
         for name in list(ALL_ATTENTION_FUNCTIONS._local_mapping):
@@ -139,6 +135,25 @@ def listening(listener: Listener, tellers: Sequence[nn.Module] = ()) -> Iterator
                 ALL_ATTENTION_FUNCTIONS[name] = before[name]
             else:
                 del ALL_ATTENTION_FUNCTIONS[name]
+
+
+@contextmanager
+def listening(listener: Listener, tellers: Sequence[nn.Module] = ()) -> Iterator[None]:
+    """Tell `listener` the last rows of every attention computed inside the block.
+
+    Eager attention and modules that compute attention by themselves return their weights; those
+    are read instead.
+
+    Args:
+        listener: who is told.
+        tellers: modules whose output holds their attention weights [batch, heads, queries, keys].
+    """
+    token = _LISTENER.set(listener)
+    handles = [module.register_forward_hook(_tell) for module in tellers]
+    try:
+        with wrapped(_beside):
+            yield
+    finally:
         for handle in handles:
             handle.remove()
         _LISTENER.reset(token)

@@ -1,0 +1,217 @@
+"""Heads switched off while a model runs: their part of the attention output set to zero or a mean.
+
+A head's part is what it gives before the output projection, [batch, queries, width]; zero there is
+the same as zero in the projection's weights that read it, whatever the model calls them. The
+functions of transformers' `AttentionInterface` are wrapped as in `lens.attention`, so no class of
+model is known here, and before a function's output is touched, its layout is checked against the
+attention of the last query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lensbench.errors import ModelError
+from lensbench.lens.attention import row_of, wrapped
+from lensbench.models.anatomy import Anatomy
+
+#: "all": at every position; "last": where each pass predicts the next token, at its last position.
+WHERE = ("all", "last")
+#: What the last row, computed beside a kernel's, may be off by: half precision and its rounding.
+_OFF = 5e-2
+
+#: Takes (layer, output [batch, queries, heads, width]) and returns what goes on in its place.
+Change = Callable[[int, Tensor], Tensor]
+
+
+@contextmanager
+def switched_off(
+    anatomy: Anatomy,
+    heads: Mapping[int, Sequence[int]],
+    where: str = "all",
+    fill: Mapping[int, Tensor] | None = None,
+) -> Iterator[None]:
+    """Switch heads off in every pass of the model inside the block.
+
+    In a pass over whole prompts, padded on the left, "last" is the last position of each prompt.
+    With no head named, nothing is touched and no bit changes.
+
+    Args:
+        anatomy: the model's parts.
+        heads: numbers of the heads, from 0, by the number of their block, from 1.
+        where: "all" or "last", as in `WHERE`.
+        fill: by block, [heads, width] that takes the place of a head's part (`MeanOutput.of`); zero
+            by default.
+
+    Raises:
+        ModelError: if there is no such head, it can't be switched off, or the model has run in the
+            block without it.
+    """
+    chosen = {layer: sorted(set(some)) for layer, some in sorted(heads.items()) if len(some)}
+    if where not in WHERE:
+        raise ModelError(f'Heads can be switched off at "all" or "last" positions, not "{where}".')
+    if not chosen:
+        yield
+        return
+    _check(anatomy, chosen)
+    met: set[int] = set()
+
+    def change(layer: int, output: Tensor) -> Tensor:
+        met.add(layer)
+        changed = output.clone()
+        for head in chosen[layer]:
+            part: Any = 0.0
+            if fill is not None:
+                part = fill[layer][head].to(output.device, output.dtype)
+            if where == "last":
+                changed[:, -1, head] = part
+            else:
+                changed[:, :, head] = part
+        return changed
+
+    with _changing(anatomy, chosen, change):
+        yield
+    missed = [layer for layer in chosen if layer not in met]
+    if missed:
+        raise ModelError(
+            f"Nothing was switched off in blocks {_listed(missed)}: the model did not run, or "
+            "computes their attention in another way than on the probe."
+        )
+
+
+@dataclass
+class MeanOutput:
+    """The mean of every head's output over positions, gathered while a model runs.
+
+    Each position that is no padding counts the same, whatever sample it is of; with `where` "last"
+    it is the mean over samples of their last position.
+    """
+
+    anatomy: Anatomy
+    where: str = "all"
+    _sums: dict[int, Tensor] = field(default_factory=dict)
+    _counts: dict[int, int] = field(default_factory=dict)
+
+    @contextmanager
+    def gathering(self, first: Tensor) -> Iterator[None]:
+        """Add the positions of one pass over whole prompts.
+
+        Args:
+            first: [batch] index of each prompt's first position that isn't padding.
+        """
+
+        def look(layer: int, output: Tensor) -> Tensor:
+            values, places = output.double(), torch.arange(output.shape[1], device=output.device)
+            kept = places[None] >= first.to(output.device)[:, None]
+            if self.where == "last":
+                kept = kept & (places == output.shape[1] - 1)
+            # Not a product with the mask: what padding gives may be no number.
+            total = values[kept].sum(0)
+            self._sums[layer] = self._sums[layer] + total if layer in self._sums else total
+            self._counts[layer] = self._counts.get(layer, 0) + int(kept.sum())
+            return output
+
+        every = {layer: range(self.anatomy.n_heads) for layer in self.anatomy.heads.layers}
+        _check(self.anatomy, every)
+        with _changing(self.anatomy, every, look):
+            yield
+
+    def of(self) -> dict[int, Tensor]:
+        """Return each block's means, [heads, width], float64."""
+        return {layer: total / self._counts[layer] for layer, total in self._sums.items()}
+
+
+@contextmanager
+def _changing(
+    anatomy: Anatomy, layers: Mapping[int, Sequence[int]], change: Change
+) -> Iterator[None]:
+    """Have `change` applied to the attention output of some blocks inside the block."""
+    mine = {key: layer for key, layer in anatomy.heads.layer_of.items() if layer in layers}
+
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(
+            module: nn.Module,
+            query: Tensor,
+            key: Tensor,
+            value: Tensor,
+            attention_mask: Tensor | None,
+            *more: Any,
+            **options: Any,
+        ) -> Any:
+            given = original(module, query, key, value, attention_mask, *more, **options)
+            if id(module) not in mine:
+                return given
+            layer, output = mine[id(module)], given[0]
+            row = row_of(query, key, attention_mask, options)
+            check_layout(layer, output, query, row, value)
+            return (change(layer, output), *given[1:])
+
+        return forward
+
+    with wrapped(wrap):
+        yield
+
+
+def check_layout(layer: int, output: Tensor, query: Tensor, row: Tensor, value: Tensor) -> None:
+    """Refuse an attention output that isn't head by head what attention and values give.
+
+    The shape alone does not tell: a prompt may have as many positions as a block has heads.
+
+    Args:
+        layer: number of the block, for the error.
+        output: [batch, queries, heads, width], if it is as it must be.
+        query: [batch, heads, queries, width].
+        row: [batch, heads, keys] attention of the last query.
+        value: [batch, key heads, keys, width]; a key head serves heads ÷ key heads query heads.
+
+    Raises:
+        ModelError: if the shape is another or the last position is off.
+    """
+    batch, heads, queries, _ = query.shape
+    if output.dim() != 4 or tuple(output.shape[:3]) != (batch, queries, heads):
+        raise ModelError(
+            f"Block {layer}'s attention gives {tuple(output.shape)}, not [{batch}, {queries}, "
+            f"{heads}, width], so its heads can't be told apart and switched off."
+        )
+    groups = value.shape[1]
+    weights = row.reshape(batch, groups, heads // groups, -1)
+    wanted = torch.matmul(weights, value.float()).flatten(1, 2)
+    off = (output[:, -1].float() - wanted).norm()
+    if not bool(off <= _OFF * wanted.norm() + 1e-6):
+        raise ModelError(
+            f"Block {layer}'s attention gives something else than its heads' weights times their "
+            "values at the last position, so its heads can't be switched off."
+        )
+
+
+def _check(anatomy: Anatomy, heads: Mapping[int, Sequence[int]]) -> None:
+    """Refuse heads that a model doesn't have or that can't be reached."""
+    found = anatomy.heads
+    module_of = dict(zip(found.layers, found.modules, strict=True))
+    for layer, some in heads.items():
+        if layer not in module_of:
+            why = f": {found.reason}" if found.reason else ""
+            raise ModelError(f"The model has no heads to switch off in block {layer}{why}.")
+        if any(module_of[layer] is teller for teller in found.tellers):
+            raise ModelError(
+                f"Block {layer} computes attention without transformers' AttentionInterface, so "
+                'its heads can\'t be switched off: load the model with "sdpa" attention if it has '
+                "that."
+            )
+        for head in some:
+            if not 0 <= head < found.n_heads:
+                raise ModelError(
+                    f"Block {layer} has {found.n_heads} heads, counted from 0: there is no head "
+                    f"{head} to switch off."
+                )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    more = " …" if len(numbers) > 8 else ""
+    return ", ".join(map(str, numbers[:8])) + more
