@@ -263,6 +263,37 @@ def _extraction(options: str) -> tuple[Any, int, dict[str, Any]]:
 
 
 @stage()
+def ablate(
+    model: str,
+    source: Source,
+    dataset: Annotated[Path, typer.Option(help="Folder of the manifest.")],
+    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
+    heads: Annotated[Path, typer.Option(help="The run's table of heads (Parquet).")],
+    out: Out,
+    stages: Annotated[
+        Path | None, typer.Option(help="Its table of stages (Parquet), for groups by stage.")
+    ] = None,
+    revision: Revision = "",
+    options: Options = "{}",
+) -> None:
+    """Switch image heads and random others off, and write what it does to the answer."""
+    _stay_offline()
+    from lensbench.ablation import AblationOptions
+    from lensbench.ablation import ablate as switch_off
+    from lensbench.extract import checked_request
+    from lensbench.models.load import load_model
+
+    settings = _settings(options)
+    loading = ("dtype", "device", "device_map", "quantization", "chat_template")
+    place = {key: settings.pop(key) for key in loading if key in settings}
+    chosen = AblationOptions(**_fitting("The command ablate", settings, AblationOptions))
+    # Before the model is loaded, which may take minutes.
+    checked_request(model, dataset, 0, 1, model_folder)
+    loaded = load_model(model, source, revision, **place)
+    switch_off(loaded, dataset, model_folder, heads, out, chosen, stages)
+
+
+@stage()
 def metrics(
     traces: Annotated[list[Path], typer.Argument(help="The folders of all shards of one run.")],
     model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
@@ -320,6 +351,20 @@ def variant_metrics(
             raise ConfigError(f"The variant {name} is given twice: leave one out.")
         folders[name] = folder
     write_run(out, compute_variants(folders, model_folder, MetricOptions(**settings)))
+
+
+@stage()
+def ablation_metrics(
+    ablation: Annotated[Path, typer.Argument(help="The file written by ablate.")],
+    out: Out,
+    options: Options = "{}",
+) -> None:
+    """Compare image heads that are switched off with random others."""
+    from lensbench.metrics.ablations import compute_ablations
+    from lensbench.metrics.run import MetricOptions, write_run
+
+    settings = _fitting("The command ablation-metrics", _settings(options), MetricOptions)
+    write_run(out, compute_ablations(ablation, MetricOptions(**settings)))
 
 
 @stage()

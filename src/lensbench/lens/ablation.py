@@ -100,11 +100,12 @@ class MeanOutput:
 
     @contextmanager
     def gathering(self, first: Tensor) -> Iterator[None]:
-        """Add the positions of one pass over whole prompts.
+        """Add the positions of one pass over whole prompts; of one that breaks off, nothing.
 
         Args:
             first: [batch] index of each prompt's first position that isn't padding.
         """
+        seen: dict[int, tuple[Tensor, int]] = {}
 
         def look(layer: int, output: Tensor) -> Tensor:
             values, places = output.double(), torch.arange(output.shape[1], device=output.device)
@@ -112,15 +113,16 @@ class MeanOutput:
             if self.where == "last":
                 kept = kept & (places == output.shape[1] - 1)
             # Not a product with the mask: what padding gives may be no number.
-            total = values[kept].sum(0)
-            self._sums[layer] = self._sums[layer] + total if layer in self._sums else total
-            self._counts[layer] = self._counts.get(layer, 0) + int(kept.sum())
+            seen[layer] = values[kept].sum(0), int(kept.sum())
             return output
 
         every = {layer: range(self.anatomy.n_heads) for layer in self.anatomy.heads.layers}
         _check(self.anatomy, every)
         with _changing(self.anatomy, every, look):
             yield
+        for layer, (total, count) in seen.items():
+            self._sums[layer] = self._sums[layer] + total if layer in self._sums else total
+            self._counts[layer] = self._counts.get(layer, 0) + count
 
     def of(self) -> dict[int, Tensor]:
         """Return each block's means, [heads, width], float64."""

@@ -22,6 +22,12 @@ STUDY_TABLES: dict[str, list[str]] = {
     "han_floor": [
         *_RUN, "metric", "variant", "layer", *_INTERVAL, "floor_random", "floor_vocabulary",
     ],
+    "ablation": [
+        *_RUN, "mode", "group_kind", "group", "where", "measure", "n_heads", *_INTERVAL, "rule",
+    ],
+    "ablation_contrast": [
+        *_RUN, "mode", "where", "measure", "n_heads", *_INTERVAL, "p", "n_random",
+    ],
 }  # fmt: skip
 
 

@@ -1,0 +1,323 @@
+"""Glue: a dataset's pictures × a model with groups of heads switched off → one table."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from lensbench import __version__
+from lensbench.datasets.manifest import FILE_NAME, read_manifest
+from lensbench.errors import DataError, LensbenchError
+from lensbench.extract import _PACKAGES, _check_weights, _version, checked_request
+from lensbench.feed import Batch, Prepared, batches, default_workers, memory_ran_out, prepared
+from lensbench.files import atomic_path, sha256_of
+from lensbench.head_groups import HeadGroup, head_groups
+from lensbench.inspection import describe
+from lensbench.lens.ablation import WHERE, MeanOutput, switched_off
+from lensbench.lens.generate import generate
+from lensbench.lens.groups import TokenGroups, token_groups
+from lensbench.lexicon import LANGUAGES
+from lensbench.models.load import LoadedModel
+from lensbench.models.prompt import Encoded
+from lensbench.progress import Progress
+from lensbench.scripts import SCRIPTS
+from lensbench.trace import read_table
+
+MODES = ("zero", "mean")
+#: One row is a sample × group × place.
+COLUMNS = {
+    "sample_id": pa.string(),
+    "group": pa.string(),
+    "group_kind": pa.string(),
+    "where": pa.string(),
+    "n_heads": pa.int32(),
+    "heads": pa.string(),
+    "rule": pa.string(),
+    "final_logprob_before": pa.float32(),
+    "final_logprob": pa.float32(),
+    "gold_logprob_before": pa.float32(),
+    "gold_logprob": pa.float32(),
+    "top1_changed": pa.int32(),
+}
+
+
+@dataclass(frozen=True)
+class AblationOptions:
+    """How heads are switched off.
+
+    Args:
+        samples: how many samples with a picture, from the dataset's first.
+        randoms: how many groups of random other heads at most.
+        least: image heads (mean image mass of 0.8 or more) that are a group; a tenth of all heads,
+            those with the largest mass, where there are fewer.
+        most: share of all heads that the image group may have.
+        where: "all" positions, the "last", or both.
+        mode: "zero", or "mean": over the samples and the positions that are switched off.
+        batch_size: samples a batch at most.
+        batch_positions: positions a batch at most, padding counted; None for no limit.
+        workers: processes that decode and encode pictures; None for what suits the device.
+        seed: of the random groups.
+    """
+
+    samples: int = 24
+    randoms: int = 19
+    least: int = 3
+    most: float = 0.25
+    where: Sequence[str] = WHERE
+    mode: str = "zero"
+    batch_size: int = 8
+    batch_positions: int | None = None
+    workers: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("samples", "randoms", "least", "batch_size"):
+            if getattr(self, key) < 1:
+                raise LensbenchError(f"ablation.{key} is {getattr(self, key)}: use 1 or more.")
+        if not 0 < self.most <= 0.5:
+            raise LensbenchError(f"ablation.most is {self.most}: use more than 0, at most 0.5.")
+        for place in self.where:
+            if place not in WHERE:
+                raise LensbenchError(f'ablation.where has "{place}": there are {", ".join(WHERE)}.')
+        if self.mode not in MODES:
+            raise LensbenchError(f'ablation.mode is "{self.mode}": use {" or ".join(MODES)}.')
+
+
+def ablate(
+    loaded: LoadedModel,
+    manifest_folder: str | Path,
+    model_folder: str | Path,
+    heads: str | Path,
+    out: str | Path,
+    options: AblationOptions | None = None,
+    stages: str | Path | None = None,
+    dataset: str | None = None,
+) -> None:
+    """Switch groups of heads off, one at a time, and write what it does to the answer's step.
+
+    The row of a sample × group × place holds log-probabilities at step 0 without and with the
+    group switched off: of the token that the untouched model answers with, and of the likeliest
+    form of the gold answer (empty where it has none in this vocabulary).
+
+    Args:
+        loaded: the model.
+        manifest_folder: the dataset, with manifest.parquet and its pictures.
+        model_folder: what `inspect_model` wrote for the same model.
+        heads: the run's table of heads (Parquet).
+        out: the Parquet file; what it was made with is in its metadata.
+        options: defaults if None.
+        stages: the run's table of stages (Parquet), if groups by stage are wanted.
+        dataset: name of the dataset; the manifest folder's name by default.
+
+    Raises:
+        LensbenchError: if the dataset has no picture, the model no heads that can be switched off,
+            or a file can't be used.
+    """
+    options = options or AblationOptions()
+    rows = _rows(loaded, manifest_folder, model_folder, options)
+    name = Path(manifest_folder).name if dataset is None else dataset
+    table = _of_run(heads, ["layer", "head", "image_mass", "kind"], loaded.name, name)
+    parts = None
+    if stages is not None:
+        parts = _of_run(stages, ["stage", "first_layer", "last_layer"], loaded.name, name)
+    groups = head_groups(table, parts, options.seed, options.randoms, options.least, options.most)
+    forms = token_groups(
+        read_table(model_folder, "vocabulary"),
+        read_table(model_folder, "forms"),
+        SCRIPTS,
+        LANGUAGES,
+        loaded.anatomy.vocab_size,
+        loaded.device,
+    )
+    found, rejected = _run(loaded, rows, Path(manifest_folder), groups, forms, options)
+    if not found:
+        raise DataError(f"None of {len(rows)} pictures of {manifest_folder} can be read.")
+    provenance = {
+        "lensbench": __version__,
+        "python": platform.python_version(),
+        "packages": {package: _version(package) for package in _PACKAGES},
+        "model": describe(loaded),
+        "device": loaded.device,
+        "dataset": name,
+        "manifest_sha256": sha256_of(Path(manifest_folder) / FILE_NAME),
+        "heads_sha256": sha256_of(heads),
+        "n_samples": len({row["sample_id"] for row in found}),
+        "rejected": rejected,
+        "options": asdict(options),
+    }
+    _write(out, found, provenance)
+
+
+def _rows(
+    loaded: LoadedModel,
+    manifest_folder: str | Path,
+    model_folder: str | Path,
+    options: AblationOptions,
+) -> list[dict[str, Any]]:
+    """Return the manifest's rows that are run, once model and dataset are what they must be."""
+    checked_request(loaded.name, manifest_folder, 0, 1, model_folder)
+    _check_weights(loaded, model_folder)
+    manifest = read_manifest(manifest_folder)
+    pictured = manifest[(manifest["kind"] == "image") & (manifest["rejected"] == "")]
+    if pictured.empty or loaded.task == "text":
+        which = "has no picture" if pictured.empty else f"has pictures, {loaded.name} takes none"
+        raise DataError(
+            f"{manifest_folder} {which}, so no head looks at one: switch heads off where an "
+            "image-text model answers about pictures."
+        )
+    if not loaded.anatomy.heads.layers:
+        raise DataError(
+            f"No head of {loaded.name} can be switched off: {loaded.anatomy.heads.reason}."
+        )
+    records = pictured.iloc[: options.samples].to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in records]
+
+
+def _of_run(path: str | Path, columns: list[str], model: str, dataset: str) -> pd.DataFrame:
+    """Return a metric table of one run; one of another run would name other heads."""
+    try:
+        frame = pd.read_parquet(path, columns=["model", "dataset", *columns])
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing: run the metrics of that run first.") from error
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise DataError(f"{path} is damaged or out of date: delete it and rerun.") from error
+    for run in frame[["model", "dataset"]].drop_duplicates().itertuples(index=False):
+        if tuple(run) != (model, dataset):
+            raise DataError(
+                f"{path} is of {run[0]} on {run[1]}, not of {model} on {dataset}: give that "
+                "run's own table."
+            )
+    return frame
+
+
+def _run(
+    loaded: LoadedModel,
+    rows: Sequence[dict[str, Any]],
+    folder: Path,
+    groups: Sequence[HeadGroup],
+    forms: TokenGroups,
+    options: AblationOptions,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the table's rows in the samples' order, and the ids of samples that can't be read."""
+    workers = default_workers(loaded.device) if options.workers is None else options.workers
+    feed = batches(
+        prepared(loaded.prompter, folder, rows, 1, min(workers, len(rows))),
+        options.batch_size,
+        options.batch_positions,
+        loaded.tokenizer.pad_token_id,
+        loaded.pads,
+        loaded.joins,
+    )
+    given = list(feed)
+    rejected = [sample.row["sample_id"] for sample in given if isinstance(sample, Prepared)]
+    whole = [batch for batch in given if isinstance(batch, Batch)]
+    fills: dict[str, dict[int, Tensor] | None] = dict.fromkeys(options.where)
+    if options.mode == "mean":
+        fills = {where: _means(loaded, whole, where) for where in options.where}
+    found: list[dict[str, Any]] = []
+    with Progress(len(rows), f"{loaded.name}, heads off", None) as progress:
+        progress.advance(len(rejected))
+        for batch in whole:
+            for part in _parts(batch, lambda b: _rows_of(loaded, b, groups, forms, fills)):
+                found += part
+            progress.advance(len(batch.samples))
+    place = {row["sample_id"]: index for index, row in enumerate(rows)}
+    # Stable: groups and places stay in their order within a sample.
+    return sorted(found, key=lambda row: place[row["sample_id"]]), rejected
+
+
+def _parts(batch: Batch, work: Callable[[Batch], Any]) -> list[Any]:
+    """Return what `work` makes of a batch, or of its halves where memory runs out."""
+    try:
+        return [work(batch)]
+    except (RuntimeError, MemoryError) as error:
+        if not memory_ran_out(error) or len(batch.samples) == 1:
+            raise
+    torch.cuda.empty_cache()
+    return [made for half in batch.halves() for made in _parts(half, work)]
+
+
+def _means(loaded: LoadedModel, whole: Sequence[Batch], where: str) -> dict[int, Tensor]:
+    """Return the mean output of every head over the samples, with nothing switched off."""
+    mean = MeanOutput(loaded.anatomy, where)
+
+    def gather(batch: Batch) -> None:
+        encoded = batch.encoded.to(loaded.model.device, loaded.model.dtype)
+        with mean.gathering(encoded.first):
+            _logprobs(loaded, encoded)
+
+    for batch in whole:
+        _parts(batch, gather)
+    return mean.of()
+
+
+def _logprobs(loaded: LoadedModel, encoded: Encoded) -> Tensor:
+    """Return the model's own log-probabilities at step 0, [batch, V], float32."""
+    logits: Tensor = generate(loaded, encoded, 1, logits=True).logits[0]
+    return logits.float().log_softmax(-1)
+
+
+def _rows_of(
+    loaded: LoadedModel,
+    batch: Batch,
+    groups: Sequence[HeadGroup],
+    forms: TokenGroups,
+    fills: dict[str, dict[int, Tensor] | None],
+) -> list[dict[str, Any]]:
+    encoded = batch.encoded.to(loaded.model.device, loaded.model.dtype)
+    gold, _ = forms.of([row["gold"] for row in batch.rows])
+    before = _logprobs(loaded, encoded)
+    answer = before.argmax(-1)
+    untouched = _said(before, answer, gold)
+    found = []
+    for group in groups:
+        for where, fill in fills.items():
+            with switched_off(loaded.anatomy, group.by_layer, where, fill):
+                after = _logprobs(loaded, encoded)
+            changed = (after.argmax(-1) != answer).int().tolist()
+            for index, (was, now) in enumerate(
+                zip(untouched, _said(after, answer, gold), strict=True)
+            ):
+                found.append(
+                    {
+                        "sample_id": batch.rows[index]["sample_id"],
+                        "group": group.name,
+                        "group_kind": group.kind,
+                        "where": where,
+                        "n_heads": len(group.heads),
+                        "heads": group.text,
+                        "rule": group.rule,
+                        "final_logprob_before": was[0],
+                        "final_logprob": now[0],
+                        "gold_logprob_before": was[1],
+                        "gold_logprob": now[1],
+                        "top1_changed": changed[index],
+                    }
+                )
+    return found
+
+
+def _said(logprobs: Tensor, answer: Tensor, gold: Tensor) -> list[tuple[float, float | None]]:
+    """Return the log-probability of each sample's answer, and of its likeliest gold form."""
+    final = logprobs.gather(1, answer[:, None])[:, 0].tolist()
+    forms = logprobs.gather(1, gold.clamp_min(0)).masked_fill(gold < 0, float("-inf")).amax(1)
+    known = (gold >= 0).any(1).tolist()
+    best = [value if there else None for value, there in zip(forms.tolist(), known, strict=True)]
+    return list(zip(final, best, strict=True))
+
+
+def _write(out: str | Path, rows: list[dict[str, Any]], provenance: dict[str, Any]) -> None:
+    text = json.dumps(provenance, sort_keys=True, ensure_ascii=False)
+    schema = pa.schema(list(COLUMNS.items()), metadata={b"lensbench": text.encode()})
+    with atomic_path(out) as path:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")

@@ -1,0 +1,128 @@
+"""What switching heads off does to the answer: by group, and image heads against random others.
+
+A change is the value with a group switched off less the value without, sample by sample. Attention
+mass says where a head looks; this says whether the answer depends on it, as far as a head taken
+away tells: the rest of the model may make up for it, or be upset by a state it was never trained
+on, which is what the random groups are for.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lensbench.errors import DataError
+from lensbench.metrics.bootstrap import Bootstrap
+from lensbench.metrics.run import MetricOptions
+from lensbench.metrics.study_tables import finished_study
+
+#: measure → its sign where a group matters: log-probabilities fall, the top token changes.
+MEASURES = {"final_logprob": -1, "gold_logprob": -1, "top1_changed": 1}
+#: The mean over the random groups, sample by sample, has this name and kind.
+MEAN_OF_RANDOM = "random-mean"
+_LABELS = ("sample_id", "group", "group_kind", "where", "n_heads", "rule")
+
+
+def compute_ablations(
+    path: str | Path, options: MetricOptions | None = None
+) -> dict[str, pd.DataFrame]:
+    """Compute `ablation` and `ablation_contrast` of one model on one dataset.
+
+    Args:
+        path: the Parquet file of `lensbench ablate`.
+        options: defaults if None.
+
+    Returns:
+        The two tables, columns as in `STUDY_TABLES`. `measure` is "final_logprob" or
+        "gold_logprob" (change of a log-probability, nats) or "top1_changed" (share of samples). The
+        contrast is the image group less the mean of the random groups, paired by sample; its p is
+        the share of groups, random ones and the image group itself, whose mean change is at least
+        as strong as the image group's.
+
+    Raises:
+        DataError: if the file is missing, damaged, or lacks a group for one of its samples.
+
+    Source: (1 + r) ÷ (1 + R) as in Phipson and Smyth 2010, Permutation p-values should never be
+        zero.
+    """
+    options = options or MetricOptions()
+    boot = Bootstrap(options.seed, options.resamples, options.confidence)
+    frame, about = _read(Path(path))
+    mode = about["options"]["mode"]
+    by_group, contrasts = [], []
+    for where in frame["where"].unique():
+        for measure, sign in MEASURES.items():
+            changes, labels = _changes(frame[frame["where"] == where], measure, path)
+            if changes.empty:
+                continue
+            random = [name for name, of in labels.items() if of["group_kind"] == "random"]
+            if random:
+                changes[MEAN_OF_RANDOM] = changes[random].mean(axis=1)
+                labels[MEAN_OF_RANDOM] = {**labels[random[0]], "group_kind": MEAN_OF_RANDOM}
+            same = {"mode": mode, "where": where, "measure": measure}
+            for name, of in labels.items():
+                e = boot.mean(changes[name].to_numpy())
+                by_group.append({**same, "group": name, **of, **_interval(e)})
+            if "image" in labels and random:
+                e = boot.mean((changes["image"] - changes[MEAN_OF_RANDOM]).to_numpy())
+                strength = sign * changes.mean()
+                as_strong = sum(strength[name] >= strength["image"] for name in random)
+                contrasts.append(
+                    {
+                        **same,
+                        "n_heads": labels["image"]["n_heads"],
+                        **_interval(e),
+                        "p": (1 + as_strong) / (1 + len(random)),
+                        "n_random": len(random),
+                    }
+                )
+    parts = {"ablation": by_group, "ablation_contrast": contrasts}
+    run = (about["model"]["model"], about["dataset"])
+    return {name: finished_study(name, [pd.DataFrame(rows)], *run) for name, rows in parts.items()}
+
+
+def _interval(e: Any) -> dict[str, Any]:
+    return {"value": float(e.value), "low": float(e.low), "high": float(e.high), "n": e.n}
+
+
+def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return an ablation's rows, and what it was made with."""
+    try:
+        table = pq.read_table(path)
+        about = json.loads(table.schema.metadata[b"lensbench"])
+        frame = table.to_pandas()
+        frame[[*_LABELS, *(f"{m}_before" for m in MEASURES if m != "top1_changed"), *MEASURES]]
+        about["model"]["model"], about["dataset"], about["options"]["mode"]
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing: run lensbench ablate for that run.") from error
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is damaged or out of date: delete it and rerun.") from error
+    return frame, about
+
+
+def _changes(
+    rows: pd.DataFrame, measure: str, path: str | Path
+) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+    """Return the change of every sample (sorted) under every group, and each group's labels."""
+    value = rows[measure].astype(np.float64)
+    if f"{measure}_before" in rows:
+        value = value - rows[f"{measure}_before"].astype(np.float64)
+    if rows.duplicated(["sample_id", "group"]).any():
+        raise DataError(f"{path} has two rows for one sample and group: delete it and rerun.")
+    first = rows.drop_duplicates("group")
+    labels = {
+        str(row["group"]): {key: row[key] for key in ("group_kind", "n_heads", "rule")}
+        for row in first.to_dict("records")
+    }
+    changes = rows.assign(value=value).pivot(index="sample_id", columns="group", values="value")
+    # A gold answer without a form in the vocabulary has no log-probability under any group.
+    changes = changes[list(labels)].dropna(how="all").sort_index()
+    if changes.isna().any(axis=None):
+        raise DataError(f"{path} lacks some groups of some samples: delete it and rerun.")
+    return changes, labels
