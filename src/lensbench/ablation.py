@@ -18,7 +18,7 @@ from torch import Tensor
 from lensbench import __version__
 from lensbench.datasets.manifest import FILE_NAME, read_manifest
 from lensbench.errors import DataError, LensbenchError
-from lensbench.extract import _PACKAGES, _check_weights, _version, checked_request
+from lensbench.extract import check_weights, checked_request, package_versions
 from lensbench.feed import Batch, Prepared, batches, default_workers, memory_ran_out, prepared
 from lensbench.files import atomic_path, sha256_of
 from lensbench.head_groups import HeadGroup, head_groups
@@ -145,7 +145,7 @@ def ablate(
     provenance = {
         "lensbench": __version__,
         "python": platform.python_version(),
-        "packages": {package: _version(package) for package in _PACKAGES},
+        "packages": package_versions(),
         "model": describe(loaded),
         "device": loaded.device,
         "dataset": name,
@@ -166,7 +166,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """Return the manifest's rows that are run, once model and dataset are what they must be."""
     checked_request(loaded.name, manifest_folder, 0, 1, model_folder)
-    _check_weights(loaded, model_folder)
+    check_weights(loaded, model_folder)
     manifest = read_manifest(manifest_folder)
     pictured = manifest[(manifest["kind"] == "image") & (manifest["rejected"] == "")]
     if pictured.empty or loaded.task == "text":

@@ -88,7 +88,7 @@ def extract_shard(
             f"{loaded.name} takes no picture, but {manifest_folder} has some: run it on a text "
             "dataset."
         )
-    _check_weights(loaded, model_folder)
+    check_weights(loaded, model_folder)
     manifest = manifest.iloc[: options.samples]
     edges = np.linspace(0, len(manifest), n_shards + 1).round().astype(int)
     block = manifest.iloc[edges[shard] : edges[shard + 1]]
@@ -139,7 +139,7 @@ def checked_request(
     return manifest
 
 
-def _check_weights(loaded: LoadedModel, model_folder: str | Path) -> None:
+def check_weights(loaded: LoadedModel, model_folder: str | Path) -> None:
     """Refuse a folder that was written for the same name, but other weights."""
     path = Path(model_folder) / "model.json"
     noted = json.loads(path.read_text(encoding="utf-8")).get("weights_sha256")
@@ -286,7 +286,7 @@ def _provenance(
     return {
         "lensbench": __version__,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": package_versions(),
         "model": describe(loaded),
         "device": loaded.device,
         "dataset": meta.dataset,
@@ -297,6 +297,11 @@ def _provenance(
         "options": asdict(options),
         "schema_version": meta.schema_version,
     }
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that numbers depend on, "" for one that isn't there."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def _version(name: str) -> str:
