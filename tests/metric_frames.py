@@ -158,6 +158,7 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                     add("han_floor", model, dataset, metric=metric, variant=variant, layer=layers,
                         **_band(most * share * hump, 60), floor_vocabulary=0.2,
                         floor_random=0.25 if metric == "han_mass" else np.nan)  # fmt: skip
+        twice = "onevision" in model  # sees a picture whole and in tiles
         heads = 9 if dataset == "facts" else (4 if last == 8 else 14)
         for layer in range(1, last + 1):
             mass = rng.random(heads) * (0.9 if last * 0.3 < layer < last * 0.7 else 0.3)
@@ -168,7 +169,8 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
             add("heads", model, dataset, layer=layer, head=range(heads), **band,
                 enrichment=mass * 2 if image else np.nan, image_mass_no_sink=mass, sink_mass=0.05,
                 text_mass=0.95 - band["image_mass"], concentration=0.5 if image else np.nan,
-                image_max=mass / 3, separation=abs(2 * mass - 1),
+                image_max=mass / 3, overview_mass=band["image_mass"] * (0.3 if twice else 1),
+                tiles_mass=band["image_mass"] * (0.7 if twice else 0), separation=abs(2 * mass - 1),
                 kind=kinds if image else "text")  # fmt: skip
         if dataset != "facts":
             ends = [int(last * 0.3), int(last * 0.7), last]

@@ -36,6 +36,12 @@ def test_concentration_by_hand() -> None:
     assert heads.concentration(one(0.0), np.array([0])).item() == 0.0
 
 
+def test_tiles_are_what_the_overview_leaves() -> None:
+    assert heads.tiles(one(0.75), one(0.25)) == pytest.approx(0.5)
+    # Rounding of two float32 sums of the same weights is no mass.
+    assert heads.tiles(one(0.5), one(0.5 + 1e-7)).item() == 0.0
+
+
 def test_separation_and_kind_by_hand() -> None:
     # Two samples, one layer, three heads: always image or text by turns; always half; 0.9 and 0.7.
     mass = np.array([[[1.0, 0.5, 0.9]], [[0.0, 0.5, 0.7]]])

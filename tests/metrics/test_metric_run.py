@@ -42,7 +42,11 @@ def test_tables_and_columns_are_those_promised(scenes: Made, facts: Made) -> Non
 
 def test_nothing_is_empty_or_nan_but_what_may_be(scenes: Made, facts: Made) -> None:
     # Planted questions are all simple, so that no kinds can be held against each other.
-    for made, empty in ((scenes, {"matched_kinds"}), (facts, {"stages", "matched_kinds"})):
+    without_pictures = {"stages", "head_summary"}
+    for made, empty in (
+        (scenes, {"matched_kinds"}),
+        (facts, {"matched_kinds", *without_pictures}),
+    ):
         assert {name for name, table in made.tables.items() if table.empty} == empty
         for name, table in made.tables.items():
             holes = set(table.columns[table.isna().any()]) if len(table) else set()
@@ -101,6 +105,57 @@ def test_planted_stages_and_image_head_are_recovered(scenes: Made) -> None:
     assert best["image_mass_no_sink"] == pytest.approx(0.99)
     assert best["separation"] == pytest.approx(0.98)
     assert set(heads["kind"]) == {"image", "text", "mixed"}
+
+
+def summed(tables: dict[str, pd.DataFrame]) -> pd.Series:
+    return tables["head_summary"].set_index(["among", "metric"])["value"]
+
+
+def test_the_summary_of_heads_is_a_naive_reading_of_the_trace(scenes: Made) -> None:
+    rows = read_table(scenes.shards, "heads", step=0)
+    named = rows.merge(read_table(scenes.shards, "samples"), on="sample_id")
+    rest = 1 - rows["sink_mass"]
+    rows["no_sink"] = (rows["image_mass"] / rest).where(rest > 1e-6, 0.0)
+    rows["concentration"] = rows["image_entropy_nats"] / np.log(named["n_image_tokens"])
+    means = rows.groupby(["layer", "head"])["image_mass"].mean()
+    found, heads = summed(scenes.tables), scenes.tables["heads"]
+    for kind, share in (("image", (means >= 0.8).mean()), ("text", (means <= 0.2).mean())):
+        assert found["all", f"share_{kind}"] == pytest.approx(share)
+        assert share == (heads["kind"] == kind).mean()
+    shares = found["all"][["share_image", "share_mixed", "share_text"]]
+    assert shares.sum() == pytest.approx(1)
+    assert found["all", "separation"] == pytest.approx((2 * rows["image_mass"] - 1).abs().mean())
+    called = means[means >= 0.8].index
+    image = rows.set_index(["layer", "head"]).loc[called]
+    for among, chosen in (("all", rows), ("image", image)):
+        for metric, column in (("image_mass", "image_mass"), ("sink_mass", "sink_mass"),
+                               ("image_mass_no_sink", "no_sink"), ("image_max", "image_max"),
+                               ("concentration", "concentration")):  # fmt: skip
+            assert found[among, metric] == pytest.approx(chosen[column].mean(), rel=1e-6), metric
+        # Pictures are seen once.
+        assert (found[among, "overview_share"], found[among, "tiles_share"]) == (1, 0)
+    assert found["all", "overview_positions"] == 1
+    table = scenes.tables["head_summary"]
+    assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
+    assert set(table["n"]) == {len(rows["sample_id"].unique())}
+
+
+def test_overview_and_tiles_are_counted_apart(scenes: Made, tmp_path: Path) -> None:
+    # Of 36 image positions 12 are the overview's; a fifth of each head's image mass is on them.
+    def twice(tables: dict[str, pd.DataFrame]) -> None:
+        tables["heads"]["overview_mass"] = 0.2 * tables["heads"]["image_mass"]
+        tables["samples"][["grid_h", "grid_w"]] = [3, 4]
+
+    shards = edited(scenes, tmp_path, twice)
+    got = compute_run(shards, scenes.model_folder, MetricOptions(resamples=50))
+    heads, found = got["heads"], summed(got)
+    np.testing.assert_allclose(heads["overview_mass"], 0.2 * heads["image_mass"], rtol=1e-5)
+    np.testing.assert_allclose(heads["tiles_mass"], 0.8 * heads["image_mass"], rtol=1e-5)
+    assert found["all", "overview_positions"] == pytest.approx(1 / 3)
+    for among in ("all", "image"):
+        assert found[among, "overview_share"] == pytest.approx(0.2)
+        assert found[among, "tiles_share"] == pytest.approx(0.8)
+        assert found[among, "tiles_mass"] == pytest.approx(0.8 * found[among, "image_mass"])
 
 
 def test_a_text_model_has_heads_but_no_stages(facts: Made) -> None:

@@ -16,11 +16,12 @@ from lensbench.errors import LensbenchError
 NUMBERS = frozenset({
     "value", "limit", "low", "high", "n", "layer", "depth", "k", "step", "head", "image_mass",
     "enrichment", "image_mass_no_sink", "sink_mass", "text_mass", "concentration", "image_max",
-    "separation", "first_layer", "last_layer", "convergence_layer", "first_hit_layer",
+    "overview_mass", "tiles_mass", "separation", "first_layer", "last_layer",
+    "convergence_layer", "first_hit_layer",
     "stable1_layer", "stable2_layer", "stable4_layer", "changes_of_mind", "found_and_lost",
     "last_block_js", "last_block_change", "correct_final", "n_layers", "top_id", "probability",
     "final_rank", "floor_vocabulary", "floor_random", "n_heads", "n_parameters",
-    "vocabulary_size", "rank", "accuracy", "share",
+    "vocabulary_size", "rank", "accuracy", "share", "p", "n_random",
 })  # fmt: skip
 _TRUTHS = {"True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
 
@@ -71,7 +72,7 @@ def _numbers(values: pd.Series, source: Path, column: str) -> pd.Series:
 
 _INTS = frozenset({
     "n", "layer", "k", "step", "head", "first_layer", "last_layer", "n_layers", "top_id",
-    "n_heads", "n_parameters", "vocabulary_size", "final_rank",
+    "n_heads", "n_parameters", "vocabulary_size", "final_rank", "n_random",
 })  # fmt: skip
 
 

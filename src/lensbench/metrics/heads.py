@@ -48,6 +48,15 @@ def concentration(image_entropy: np.ndarray, n_image_tokens: np.ndarray) -> np.n
     return np.where(most > 0, image_entropy / np.where(most > 0, most, 1), 0.0)
 
 
+def tiles(image_mass: np.ndarray, overview_mass: np.ndarray) -> np.ndarray:
+    """Return the image mass that isn't on the first view, [n, L, H], at least 0.
+
+    Where a picture is seen whole and in tiles, that is the mass on the tiles with the positions
+    that end their lines; where it is seen once, there is none.
+    """
+    return np.maximum(image_mass.astype(np.float64) - overview_mass, 0.0)
+
+
 def separation(image_mass: np.ndarray) -> np.ndarray:
     """Return the separation index mean |2m − 1| over samples, [L, H]: 1 is one kind only."""
     return np.abs(2 * image_mass.astype(np.float64) - 1).mean(axis=0)

@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lensbench.files import atomic_path
-from lensbench.metrics import accuracy, by_layer, concepts, convergence, heads, lenses, scripts
+from lensbench.metrics import accuracy, by_layer, concepts, convergence, lenses, scripts
 from lensbench.metrics.answer_path import answer_path
 from lensbench.metrics.bootstrap import Bootstrap, Estimate
 from lensbench.metrics.counting import by_count, matched_kinds
+from lensbench.metrics.head_tables import head_tables
 from lensbench.metrics.language_lead import language_lead
 from lensbench.metrics.options import MetricOptions
 from lensbench.metrics.rundata import RunData, load_run
 from lensbench.metrics.tables import RUN_TABLES, along_layers, finished
 from lensbench.metrics.tokens import tokens
-from lensbench.trace import read_table
 
 STABLE = (1, 2, 4)
 
@@ -67,7 +67,7 @@ def compute_run(
         "tokens": lambda: [tokens(run, options.examples)],
     }
     parts = {name: maker() for name, maker in makers.items()}
-    parts["heads"], parts["stages"] = _heads(run, boot)
+    parts |= head_tables(run, boot)
     meta = run.meta
     return {name: finished(name, parts[name], meta.model, meta.dataset) for name in RUN_TABLES}
 
@@ -264,65 +264,3 @@ def _script_mass(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:
         )
         for s, script in enumerate(run.meta.scripts)
     ]
-
-
-def _heads(run: RunData, boot: Bootstrap) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
-    """Return the tables of heads and stages; stages only where every sample has an image."""
-    names = ["image_mass", "sink_mass", "text_mass", "image_entropy_nats", "image_max"]
-    frame = read_table(run.folders, "heads", names, step=0)
-    layers, width = np.asarray(run.meta.head_layers, dtype=int), run.meta.n_heads
-    depth = len(layers)
-    if not depth:
-        return [], []
-    block = {name: frame[name].to_numpy().reshape(-1, depth, width) for name in names}
-    n_image = run.samples["n_image_tokens"].to_numpy()
-    n_tokens = run.samples["n_tokens"].to_numpy()
-    seen = bool((n_image > 0).all())
-    mass = boot.mean(block["image_mass"])
-    clear = heads.without_sink(block["image_mass"], block["sink_mass"])
-    if seen:
-        rich = heads.enrichment(block["image_mass"], n_image, n_tokens).mean(axis=0)
-    else:
-        rich = np.full((depth, width), np.nan)
-    table = pd.DataFrame(
-        {
-            "layer": np.repeat(layers, width),
-            "head": np.tile(np.arange(width), depth),
-            "image_mass": mass.value.ravel(),
-            "low": mass.low.ravel(),
-            "high": mass.high.ravel(),
-            "n": mass.n,
-            "enrichment": rich.ravel(),
-            "image_mass_no_sink": clear.mean(axis=0).ravel(),
-            "sink_mass": _mean(block["sink_mass"]),
-            "text_mass": _mean(block["text_mass"]),
-            "concentration": heads.concentration(block["image_entropy_nats"], n_image)
-            .mean(axis=0)
-            .ravel(),
-            "image_max": _mean(block["image_max"]),
-            "separation": heads.separation(block["image_mass"]).ravel(),
-            "kind": heads.kind(mass.value).ravel(),
-        }
-    )
-    if not seen:
-        return [table], []
-    by_sample = block["image_mass"].astype(np.float64).mean(axis=2)
-    rows = []
-    for stage, (start, end) in enumerate(heads.stages(by_sample.mean(axis=0)), 1):
-        e = boot.mean(by_sample[:, start - 1 : end].mean(axis=1))
-        rows.append(
-            (
-                stage,
-                layers[start - 1],
-                layers[end - 1],
-                float(e.value),
-                float(e.low),
-                float(e.high),
-                e.n,
-            )
-        )
-    return [table], [pd.DataFrame(rows, columns=RUN_TABLES["stages"][2:])]
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.float64).mean(axis=0).ravel()

@@ -29,8 +29,9 @@ RUN_TABLES: dict[str, list[str]] = {
     "heads": [
         *_RUN, "layer", "head", "image_mass", "low", "high", "n", "enrichment",
         "image_mass_no_sink", "sink_mass", "text_mass", "concentration", "image_max",
-        "separation", "kind",
+        "overview_mass", "tiles_mass", "separation", "kind",
     ],
+    "head_summary": [*_RUN, "among", "metric", *_INTERVAL],
     "stages": [*_RUN, "stage", "first_layer", "last_layer", "image_mass", "low", "high", "n"],
     "convergence": [
         *_RUN, "sample_id", "step", "convergence_layer", "depth", "first_hit_layer",
