@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,35 @@ def _band(values: np.ndarray, n: int, top: float | None = 1.0) -> dict[str, np.n
         "high": (np.minimum(top, values + spread) if top else values + spread).round(6),
         "n": np.full(len(values), n),
     }
+
+
+def _add_studies(add: Callable[..., None], model: str, dataset: str, twice: bool) -> None:
+    """Add what a run on pictures has beside: its heads summed up, and heads switched off."""
+    shares = {"share_image": 0.2, "share_mixed": 0.5, "share_text": 0.3, "separation": 0.6,
+              "overview_positions": 0.2 if twice else 1.0}  # fmt: skip
+    means = {"image_mass": 0.9, "image_mass_no_sink": 0.95, "sink_mass": 0.05,
+             "text_mass": 0.05, "concentration": 0.5, "image_max": 0.3,
+             "overview_mass": 0.3 if twice else 0.9, "tiles_mass": 0.6 if twice else 0.0,
+             "overview_share": 1 / 3 if twice else 1.0,
+             "tiles_share": 2 / 3 if twice else 0.0}  # fmt: skip
+    for among, found in (("all", {**shares, **means}), ("image", means)):
+        add("head_summary", model, dataset, among=among, metric=list(found),
+            **_band(np.array(list(found.values())), 24))  # fmt: skip
+    rng = _rng("ablation", model, dataset)
+    changes = {"image": ("image", -2.0), "image-stage-1": ("stage", -0.5),
+               "text": ("text", -0.2), **{f"random-{i}": ("random", -0.3 * rng.random())
+               for i in range(5)}, "random-mean": ("random-mean", -0.15)}  # fmt: skip
+    for where, factor in (("all", 1.0), ("last", 0.5)):
+        values = np.array([value for _, value in changes.values()]) * factor
+        for measure, sign in (("final_logprob", 1), ("gold_logprob", 0.9), ("top1_changed", -0.2)):
+            band = {"value": sign * values, "low": sign * values - 0.1,
+                    "high": sign * values + 0.1, "n": 24}  # fmt: skip
+            add("ablation", model, dataset, mode="zero",
+                group_kind=[kind for kind, _ in changes.values()], group=list(changes),
+                where=where, measure=measure, n_heads=4, **band, rule="by hand")  # fmt: skip
+            add("ablation_contrast", model, dataset, mode="zero", where=[where], measure=measure,
+                n_heads=4, value=-1.85 * factor * sign, low=-2.0, high=0.5, n=24, p=1 / 6,
+                n_random=5)  # fmt: skip
 
 
 def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
@@ -173,6 +203,7 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                 tiles_mass=band["image_mass"] * (0.7 if twice else 0), separation=abs(2 * mass - 1),
                 kind=kinds if image else "text")  # fmt: skip
         if dataset != "facts":
+            _add_studies(add, model, dataset, twice)
             ends = [int(last * 0.3), int(last * 0.7), last]
             add("stages", model, dataset, stage=range(1, 4),
                 first_layer=[1, ends[0] + 1, ends[1] + 1], last_layer=ends,
@@ -220,14 +251,8 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                                      ("attention_rows_sum_to_1", 1.2e-7, 1e-5))],
         columns=["model", "check", "value", "limit", "passed"],
     )  # fmt: skip
-    for name in ("by_count", "matched_kinds", "by_variant", "han_floor"):
-        if name not in frames:
-            columns = {**RUN_TABLES, **STUDY_TABLES}[name]
-            frames[name] = pd.DataFrame(columns=columns)
-    if "stages" not in frames:
-        frames["stages"] = pd.DataFrame(
-            columns=["model", "dataset", "stage", "first_layer", "last_layer", "image_mass", "low",
-                     "high", "n"])  # fmt: skip
+    for name, columns in {**RUN_TABLES, **STUDY_TABLES}.items():
+        frames.setdefault(name, pd.DataFrame(columns=columns))
     return frames
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from lensbench.errors import LensbenchError
 from lensbench.figures import (
+    ablation,
     accuracy_by_answer,
     accuracy_by_layer,
     by_variant,
@@ -22,6 +23,8 @@ from lensbench.figures import (
     final_rank,
     han_floor,
     han_in_topk,
+    head_spread,
+    head_views,
     heads,
     language_lead,
     lenses,
@@ -69,6 +72,9 @@ FIGURES: dict[str, FigureSpec] = _by_name(
     _spec(by_variant, "Accuracy and convergence by picture size"),
     _spec(han_floor, "Han by layer for any input"),
     _spec(heads, "Attention on the picture by head and layer"),
+    _spec(head_spread, "How spread heads are over the picture"),
+    _spec(head_views, "Attention on overview and tiles"),
+    _spec(ablation, "Heads switched off"),
 )
 # One figure a run.
 RUN_FIGURES: dict[str, FigureSpec] = _by_name(

@@ -1,0 +1,140 @@
+"""Heads switched off, measured: a small table worked by hand, and files that do not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lensbench.errors import DataError
+from lensbench.metrics.ablations import compute_ablations
+from lensbench.metrics.run import MetricOptions
+from lensbench.metrics.study_tables import STUDY_TABLES
+
+ABOUT = {"model": {"model": "m"}, "dataset": "d", "options": {"mode": "zero"}}
+# group → (kind, change of the final token's log-probability in samples a, b and c).
+CHANGES = {
+    "image": ("image", (-2.0, -1.0, -3.0)),
+    "text": ("text", (0.0, 0.0, 0.0)),
+    "random-0": ("random", (-1.0, 0.0, -0.5)),
+    "random-1": ("random", (-4.0, -2.0, -3.0)),
+    "random-2": ("random", (0.5, 0.0, 0.25)),
+}
+
+
+def rows() -> pd.DataFrame:
+    """Gold is known in a and b alone, where it changes by half; the top token changes below −2."""
+    return pd.DataFrame(
+        [
+            {
+                "sample_id": sample,
+                "group": group,
+                "group_kind": kind,
+                "where": "all",
+                "n_heads": 4,
+                "heads": "[]",
+                "rule": f"rule of {kind}",
+                "final_logprob_before": -0.5,
+                "final_logprob": -0.5 + change,
+                "gold_logprob_before": None if sample == "c" else -1.0,
+                "gold_logprob": None if sample == "c" else -1.0 + change / 2,
+                "top1_changed": int(change < -2),
+            }
+            for group, (kind, changes) in CHANGES.items()
+            for sample, change in zip("abc", changes, strict=True)
+        ]
+    )
+
+
+def written(path: Path, frame: pd.DataFrame, about: object = ABOUT) -> Path:
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    text = {b"lensbench": json.dumps(about).encode()} if about is not None else {}
+    pq.write_table(table.replace_schema_metadata(text), path)
+    return path
+
+
+def test_changes_and_contrast_by_hand(tmp_path: Path) -> None:
+    # The order of rows in the file says nothing.
+    path = written(tmp_path / "a.parquet", rows().sample(frac=1, random_state=1))
+    found = compute_ablations(path, MetricOptions(resamples=500))
+    assert {name: list(table.columns) for name, table in found.items()} == {
+        name: STUDY_TABLES[name] for name in ("ablation", "ablation_contrast")
+    }
+    for table in found.values():
+        assert set(table["model"]) == {"m"}
+        assert set(table["dataset"]) == {"d"}
+        assert set(table["mode"]) == {"zero"}
+        assert (table["low"] <= table["value"]).all()
+        assert (table["value"] <= table["high"]).all()
+    table = found["ablation"].set_index(["measure", "group"])
+    assert table.loc[("final_logprob", "image"), "value"] == pytest.approx(-2)
+    assert table.loc[("final_logprob", "random-1"), "value"] == pytest.approx(-3)
+    assert table.loc[("gold_logprob", "image"), "value"] == pytest.approx(-0.75)
+    assert table.loc[("gold_logprob", "image"), "n"] == 2
+    assert table.loc[("top1_changed", "image"), "value"] == pytest.approx(1 / 3)
+    assert table.loc[("top1_changed", "random-1"), "value"] == pytest.approx(2 / 3)
+    assert table.loc[("final_logprob", "text"), "rule"] == "rule of text"
+    # Random groups on average: −1.5, −⅔ and −13/12 by sample.
+    mean = table.loc[("final_logprob", "random-mean")]
+    assert mean["value"] == pytest.approx((-1.5 - 2 / 3 - 3.25 / 3) / 3)
+    assert mean["group_kind"] == "random-mean"
+    contrast = found["ablation_contrast"].set_index("measure")
+    paired = np.array([-2 + 1.5, -1 + 2 / 3, -3 + 3.25 / 3])
+    final = contrast.loc["final_logprob"]
+    assert final["value"] == pytest.approx(paired.mean())
+    # Paired: the interval lies within the differences, all of one sign.
+    assert paired.min() - 1e-6 <= final["low"] < final["high"] <= paired.max() + 1e-6
+    # One of three random groups is at least as strong.
+    assert (final["p"], final["n_random"], final["n_heads"], final["n"]) == (2 / 4, 3, 4, 3)
+    # The top token changes in one of three samples; in two of three under random-1.
+    assert contrast.loc["top1_changed", "p"] == 2 / 4
+    # Gold is known in a and b: image −0.75, and random-1 −1.5 is stronger.
+    assert contrast.loc["gold_logprob", "p"] == 2 / 4
+
+
+def test_an_effect_as_strong_as_the_image_groups_counts(tmp_path: Path) -> None:
+    frame = rows()
+    image = frame.loc[frame["group"] == "image", "final_logprob"].to_numpy()
+    frame.loc[frame["group"] == "random-0", "final_logprob"] = image
+    found = compute_ablations(written(tmp_path / "a.parquet", frame), MetricOptions(resamples=20))
+    contrast = found["ablation_contrast"].set_index("measure")
+    assert contrast.loc["final_logprob", "p"] == 3 / 4
+
+
+def test_no_gold_at_all_has_no_row(tmp_path: Path) -> None:
+    frame = rows().assign(gold_logprob=np.nan, gold_logprob_before=np.nan)
+    found = compute_ablations(written(tmp_path / "a.parquet", frame), MetricOptions(resamples=20))
+    for table in found.values():
+        assert set(table["measure"]) == {"final_logprob", "top1_changed"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda frame: frame.iloc[:-1], "lacks some groups of some samples"),
+        (lambda frame: pd.concat([frame, frame.iloc[:1]]), "two rows for one sample and group"),
+        (lambda frame: frame.drop(columns="rule"), "damaged or out of date"),
+    ],
+)
+def test_rows_that_do_not_fit_are_one_sentence(change, sentence: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.parquet", change(rows()))
+    with pytest.raises(DataError, match=sentence):
+        compute_ablations(path)
+
+
+def test_files_that_are_none_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is missing: run lensbench ablate"):
+        compute_ablations(tmp_path / "none.parquet")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    for path in (
+        tmp_path / "torn.parquet",
+        written(tmp_path / "plain.parquet", rows(), None),
+        written(tmp_path / "other.parquet", rows(), {"model": "m"}),
+    ):
+        with pytest.raises(DataError, match="damaged or out of date"):
+            compute_ablations(path)
