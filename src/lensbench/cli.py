@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from lensbench.errors import ConfigError, LensbenchError
+from lensbench.explorer_cli import register as register_explorer
 from lensbench.imported_cli import register as register_import
 from lensbench.lexicon_cli import lexicon
 from lensbench.look_cli import register
@@ -461,6 +462,9 @@ def made(results: Annotated[Path, typer.Argument()] = Path("results")) -> None:
 
     for line in summary(results):
         print(line)
+
+
+register_explorer(app)
 
 
 if __name__ == "__main__":

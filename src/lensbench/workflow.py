@@ -46,11 +46,16 @@ ROOMS = {
     ),
     "metrics": (*_BASE, *_TRACE, "metrics", "lexicon.py", "data"),
     "show": _SHOW,
+    "explorer": (*_BASE, *_TRACE, "datasets/manifest.py", "lexicon.py", "pixels.py", "explorer"),
     "paper": (
         *("paper.py", "figures/fonts.py", "figures/registry.py", "tables/__init__.py"),
         *("downloads/sources.py", "data/sources.csv"),
     ),
 }
+
+
+# Endings of the files that a digest of code takes in.
+_CODE = {".py", ".yaml", ".csv", ".json", ".jinja", ".js", ".css"}
 
 
 @dataclass(frozen=True)
@@ -294,7 +299,7 @@ def code_version(stage: str) -> str:
         for path in sorted(PACKAGE.glob(entry)):
             inside = sorted(path.rglob("*")) if path.is_dir() else [path]
             for file in inside:
-                if file.is_file() and file.suffix in {".py", ".yaml", ".csv", ".json", ".jinja"}:
+                if file.is_file() and file.suffix in _CODE:
                     digest.update(file.relative_to(PACKAGE).as_posix().encode())
                     digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

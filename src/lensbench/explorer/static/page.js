@@ -1,0 +1,99 @@
+// The page of one sample: unpacks its data, binds its parts together, redraws what a choice changes.
+
+/** Say something to those who hear the page. */
+function say(text) {
+  byId("status").textContent = text;
+}
+
+/** Change the choice, and redraw what shows it. */
+function choose(changes, speak = true) {
+  const before = { ...state };
+  Object.assign(state, changes);
+  const moved = state.selected !== before.selected;
+  // A patch of another view is shown where it lies.
+  if (moved && !("view" in changes) && state.selected >= 0 && data.isPatch(state.selected)) {
+    const [view] = data.place(state.selected);
+    if (view !== NONE && view < data.views.length) state.view = view;
+  }
+  if (state.token !== before.token || state.part !== before.part) lookUp();
+  else if (moved || state.layer !== before.layer) found.at = -1;
+  redraw(true);
+  if (speak && (moved || state.layer !== before.layer || state.locked !== before.locked)) say(spoken());
+  rememberInAddress();
+}
+
+/** Draw everything that depends on the choice. */
+function redraw(scroll) {
+  syncControls();
+  drawPaint();
+  drawLegend();
+  drawTrajectory();
+  drawHits();
+  drawShown(scroll);
+}
+
+/** Draw what depends on the shown position alone: all that hovering changes. */
+function drawShown(scroll) {
+  drawRing();
+  drawDetails();
+  if (scroll) scrollToCell(Math.max(0, shown()), state.layer);
+  drawTable();
+}
+
+/** Take note of the position under the pointer; a locked one stays shown. */
+function hover(position, scroll) {
+  if (state.hovered === position) return;
+  const before = shown();
+  state.hovered = position;
+  if (shown() !== before) drawShown(scroll && shown() >= 0);
+}
+
+/** A click locks; on the locked position it unlocks; on another it moves the lock. */
+function clickPosition(position) {
+  const same = state.locked && state.selected === position;
+  choose({ selected: position, locked: !same });
+}
+
+function clickCell({ position, layer }) {
+  if (position === undefined) choose({ layer });
+  else if (layer === undefined || (layer === state.layer && state.locked)) clickPosition(position);
+  else choose({ selected: position, layer, locked: true });
+}
+
+function followAddress() {
+  const changes = readHash(location.hash);
+  if (Object.keys(changes).length) choose(changes);
+}
+
+function mostEntropy() {
+  let most = 1e-9;
+  if (!data.has_entropy) return most;
+  for (const position of data.positionOfPatch.values()) {
+    for (let layer = 0; layer < data.layers; layer += 1) most = Math.max(most, data.entropy(layer, position));
+  }
+  return most;
+}
+
+async function start() {
+  const toggleTheme = setUpTheme();
+  data = await unpack(payload());
+  data.trajectory ??= [];
+  data.mostEntropy = mostEntropy();
+  state.layer = data.trajectory[0]?.convergence ?? data.layers - 1;
+  byId("about").replaceChildren(...aboutSample());
+  lookUp();
+  setUpDetails();
+  setUpControls();
+  setUpTable();
+  setUpSearch();
+  setUpKeys(toggleTheme);
+  redraw(true);
+  followAddress();
+  addEventListener("hashchange", followAddress);
+  document.documentElement.dataset.ready = "yes";
+}
+
+start().catch((error) => {
+  byId("details-where").textContent = `This page can't be shown: ${error.message}`;
+  throw error;
+});

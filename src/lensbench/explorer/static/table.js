@@ -1,0 +1,175 @@
+// The layer × position table: a row a position, a column a layer, and only what is in sight exists.
+
+const ROW = 28;
+const table = { element: null, rows: [], heads: null, space: null, columns: [], left: 128, width: 96 };
+
+function setUpTable() {
+  table.element = byId("table");
+  table.space = element("div", { className: "space", role: "rowgroup" });
+  table.element.append(table.space);
+  table.element.setAttribute("aria-rowcount", data.positions + 1);
+  table.element.setAttribute("aria-colcount", data.layers + 1);
+  table.heads = element("div", { className: "heads", role: "row" });
+  table.heads.setAttribute("aria-rowindex", 1);
+  table.heads.append(headCell());
+  table.space.append(table.heads);
+  table.element.addEventListener("scroll", () => drawTable(), { passive: true });
+  table.element.addEventListener("click", (event) => {
+    const cell = event.target.closest("[role]");
+    if (cell?.at) clickCell(cell.at);
+  });
+  table.element.addEventListener("pointermove", (event) => {
+    const cell = event.target.closest("[role]");
+    if (cell?.at?.position !== undefined) hover(cell.at.position, false);
+  });
+  table.element.addEventListener("pointerleave", () => hover(-1, false));
+  measureTable();
+  new ResizeObserver(() => {
+    measureTable();
+    drawTable();
+  }).observe(table.element);
+}
+
+function headCell() {
+  const corner = element("span", { className: "corner", role: "columnheader", textContent: "Position" });
+  corner.setAttribute("aria-colindex", 1);
+  return corner;
+}
+
+function measureTable() {
+  const narrow = window.innerWidth < 520;
+  table.left = narrow ? 96 : 128;
+  table.width = narrow ? 84 : 96;
+  table.sight = { width: table.element.clientWidth, height: table.element.clientHeight };
+  const whole = table.left + data.layers * table.width;
+  table.space.style.width = `${whole}px`;
+  table.space.style.height = `${(data.positions + 1) * ROW}px`;
+  table.heads.style.width = `${whole}px`;
+  table.heads.style.height = `${ROW}px`;
+  table.heads.firstChild.style.width = `${table.left}px`;
+}
+
+/** Bring a row and column into sight. */
+function scrollToCell(position, layer) {
+  const { element: box, sight } = table;
+  const top = position * ROW;
+  // The heads cover the first row and column.
+  if (top < box.scrollTop || top + 2 * ROW > box.scrollTop + sight.height) {
+    box.scrollTop = Math.max(0, top - (sight.height - ROW) / 2 + ROW / 2);
+  }
+  const left = layer * table.width;
+  const room = sight.width - table.left;
+  if (left < box.scrollLeft || left + table.width > box.scrollLeft + room) {
+    box.scrollLeft = Math.max(0, left - room / 2 + table.width / 2);
+  }
+}
+
+/** Draw the rows and columns in sight, by giving the elements there are new contents. */
+function drawTable() {
+  const { element: box, sight } = table;
+  const firstRow = Math.max(0, Math.floor(box.scrollTop / ROW) - 1);
+  const lastRow = Math.min(data.positions - 1, firstRow + Math.ceil(sight.height / ROW) + 1);
+  const firstCol = Math.max(0, Math.floor(box.scrollLeft / table.width) - 1);
+  const across = Math.ceil((sight.width - table.left) / table.width) + 2;
+  const lastCol = Math.min(data.layers - 1, firstCol + across);
+  drawHeads(firstCol, lastCol);
+  const wanted = lastRow - firstRow + 1;
+  while (table.rows.length < wanted) table.rows.push(newRow());
+  const chosen = shown();
+  table.element.removeAttribute("aria-activedescendant");
+  table.rows.forEach((row, slot) => {
+    row.element.hidden = slot >= wanted;
+    if (!row.element.hidden) drawRow(row, firstRow + slot, firstCol, lastCol, chosen);
+  });
+}
+
+function drawHeads(first, last) {
+  const needed = last - first + 1;
+  while (table.columns.length < needed) {
+    const cell = element("span", { role: "columnheader" });
+    table.columns.push(cell);
+    table.heads.append(cell);
+  }
+  table.columns.forEach((cell, slot) => {
+    cell.hidden = slot >= needed;
+    if (cell.hidden) return;
+    const layer = first + slot;
+    cell.at = { layer };
+    cell.textContent = layer;
+    cell.style.left = `${table.left + layer * table.width}px`;
+    cell.style.width = `${table.width}px`;
+    cell.setAttribute("aria-colindex", layer + 2);
+    cell.classList.toggle("column-now", layer === state.layer);
+  });
+}
+
+function newRow() {
+  const made = element("div", { role: "row" });
+  const head = element("span", { role: "rowheader" });
+  head.setAttribute("aria-colindex", 1);
+  made.append(head);
+  table.space.append(made);
+  return { element: made, head, cells: [], position: -1 };
+}
+
+function drawRow(row, position, first, last, chosen) {
+  row.element.style.transform = `translateY(${(position + 1) * ROW}px)`;
+  row.element.style.width = table.space.style.width;
+  row.element.classList.toggle("chosen", position === chosen);
+  if (row.position !== position) {
+    row.position = position;
+    row.element.setAttribute("aria-rowindex", position + 2);
+    row.head.replaceChildren(...rowName(position));
+    row.head.at = { position };
+  }
+  row.head.style.width = `${table.left}px`;
+  const needed = last - first + 1;
+  while (row.cells.length < needed) {
+    const cell = element("span", { role: "gridcell" }, isolated(""));
+    row.cells.push(cell);
+    row.element.append(cell);
+  }
+  const best = data.best(position);
+  for (let slot = 0; slot < row.cells.length; slot += 1) {
+    const cell = row.cells[slot];
+    cell.hidden = slot >= needed;
+    if (!cell.hidden) drawCell(cell, position, first + slot, best, chosen);
+  }
+}
+
+function drawCell(cell, position, layer, best, chosen) {
+  const index = data.top(layer, position);
+  if (cell.index !== index) {
+    cell.firstChild.textContent = tokenText(index);
+    cell.index = index;
+  }
+  cell.at = { position, layer };
+  cell.style.left = `${table.left + layer * table.width}px`;
+  cell.style.width = `${table.width}px`;
+  const strength = 0.42 * amount(probabilityOf(data.code(layer, position)));
+  cell.style.background = `rgba(var(--cell), ${strength.toFixed(2)})`;
+  const active = position === chosen && layer === state.layer;
+  let classes = isOdd(index) ? "odd" : "";
+  if (layer === best) classes += " best";
+  if (found.cells[layer * data.positions + position]) classes += " hit";
+  if (active) classes += " active";
+  if (cell.className !== classes) cell.className = classes;
+  cell.setAttribute("aria-colindex", layer + 2);
+  if (active) {
+    cell.id = "cell-now";
+    table.element.setAttribute("aria-activedescendant", "cell-now");
+  } else if (cell.id) cell.removeAttribute("id");
+}
+
+/** Return what stands at the head of a position's row. */
+function rowName(position) {
+  const step = data.arrays.step[position];
+  if (data.isPatch(position)) {
+    const [, row, col] = data.place(position);
+    const where = row === NONE || col === NONE ? " outside" : ` ${row}, ${col}`;
+    return [element("b", { textContent: `#${data.patchOf(position)}` }), where];
+  }
+  const token = data.arrays.token[position];
+  const label = step === NONE ? `${position} ` : `+${step} `;
+  return [label, element("b", {}, isolated(tokenText(token)))];
+}
