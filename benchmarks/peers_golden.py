@@ -21,7 +21,7 @@ import torch
 import models
 
 MODEL = "smollm2-135m"
-OUT = models.ROOT / "tests/golden/peers"
+OUT = models.ROOT / "src/lensbench/data/peers"
 #: Packaged facts in which no layer's two likeliest tokens are nearly equal (0.09 nats or more).
 PROMPTS = (
     "The capital of Italy is Rome, and the capital of France is",

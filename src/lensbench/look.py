@@ -87,6 +87,11 @@ class Lens:
         return cls(loaded, verify=False)
 
     @property
+    def loaded(self) -> LoadedModel:
+        """The model with its anatomy, for what a lens has no method for."""
+        return self._loaded
+
+    @property
     def name(self) -> str:
         """The model's name."""
         return self._loaded.name

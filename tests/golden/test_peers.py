@@ -1,6 +1,6 @@
 """SmolLM2 read layer by layer here, by TransformerLens and by nnsight: the same words, as likely.
 
-The peers' numbers stand in `peers/`; `benchmarks/peers_golden.py` makes them anew in the peers' own
+The peers' numbers are packaged with lensbench; `benchmarks/peers_golden.py` makes them anew in the peers' own
 environment, on the same weights in float32, one prompt at a time and without padding; here all
 prompts are one padded batch. Every layer of every prompt is compared, none averaged with others.
 
@@ -27,8 +27,9 @@ from lensbench.lens.generate import trace_batch
 from lensbench.lens.readout import Readout, read_out
 from lensbench.models.load import LoadedModel
 from lensbench.models.prompt import Encoded, encode
+from lensbench.peers import FOLDER, PEERS
 
-FILES = sorted(Path(__file__).with_name("peers").glob("*.json"))
+FILES = [FOLDER / f"{name}.json" for name in PEERS]
 #: Largest difference of a log-probability, in nats.
 CLOSE = 1e-3
 
