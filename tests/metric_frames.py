@@ -237,6 +237,15 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                     layer=layers, top_id=layers + sample, text=texts, probability=rise.round(6),
                     final_rank=np.where(layers > last * 0.7, 0, 50), script="Latin",
                     generated_text=generated)  # fmt: skip
+            for lens in ("normed", "raw"):
+                start = int(last * (0.5 if lens == "normed" else 0.8))
+                texts = [HOSTILE[(sample * 5 + layer) % len(HOSTILE)] for layer in layers]
+                add("answer_way", model, dataset, sample_id=f"{dataset}-{sample:05d}", lens=lens,
+                    layer=layers, depth=depth, top_id=layers + sample, text=texts,
+                    probability=rise.round(6), script="Latin",
+                    final_rank=np.where(layers >= start, 0, 300 + sample),
+                    final_text=f" {sample // 2}", gold_rank=layers,
+                    gold="number:3")  # fmt: skip
     frames = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
     models = sorted({(model, last) for model, _, last in runs_of(n_models)})
     frames["models"] = pd.DataFrame(

@@ -28,7 +28,7 @@ PEERS = {"nnsight": "nnsight", "transformerlens": "transformer-lens"}
 
 
 def record(peer: str) -> dict[str, Any]:
-    """Return what one of `PEERS` read: versions, digests of the weights, and prompts layer by layer.
+    """Return what one of `PEERS` read: versions, digests of the weights, prompts by layer.
 
     Raises:
         LensbenchError: if no such peer was recorded.

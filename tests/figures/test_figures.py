@@ -333,6 +333,42 @@ def test_tokens_are_written_into_the_cells_of_their_layer_and_step() -> None:
     assert ax.yaxis_inverted()  # the embeddings are on top
 
 
+def test_answers_on_their_way_show_both_lenses_and_the_ranks_beside_them() -> None:
+    rows = style.of_run(FRAMES["answer_way"], "lensbench-llava", "scenes")
+    figure = RUN_FIGURES["answer_way"].draw({"answer_way": rows})
+    # The first sample of each answer: two samples have each.
+    titles = [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")]
+    assert titles == [f"scenes-0000{place} → ␣{place // 2}" for place in (0, 2, 4)]
+    cells_ax, curve = panel(figure, titles[1]), figure.axes[3]
+    assert [tick.get_text() for tick in cells_ax.get_xticklabels()] == ["raw", "normed"]
+    sample = rows[rows["sample_id"] == "scenes-00002"]
+    written = {text.get_position(): text.get_text() for text in cells_ax.texts}
+    for row in sample.to_dict("records"):
+        place = (0.5 + (row["lens"] == "normed"), row["layer"] + 0.53)
+        start = written[place].removesuffix("…")
+        assert start
+        assert printable(row["text"]).startswith(start)
+    # Normed first: the raw lens' dashes lie on top. Ranks stand in line with their cells.
+    for line, lens in zip(curve.lines, ("normed", "raw"), strict=True):
+        of_lens = sample[sample["lens"] == lens]
+        assert list(line.get_xdata()) == of_lens["final_rank"].tolist()
+        assert list(line.get_ydata()) == (of_lens["layer"] + 0.5).tolist()
+    assert curve.get_ylim() == cells_ax.get_ylim()
+    one = RUN_FIGURES["answer_way"].draw({"answer_way": rows[rows["lens"] == "normed"]})
+    assert [tick.get_text() for tick in one.axes[0].get_xticklabels()] == ["normed"]
+    assert "No" not in texts(one)
+
+
+def test_an_answer_way_is_drawn_from_the_folder_of_tables(tmp_path: Path, manifest: Path) -> None:
+    write_metric_frames(tmp_path / "metrics", TWO)
+    written = make_run_figure(
+        "answer_way", tmp_path / "metrics", "smollm2-135m", "facts", manifest, tmp_path / "a"
+    )
+    assert all(path.stat().st_size > 1000 for path in written)
+    empty = RUN_FIGURES["answer_way"].draw({"answer_way": FRAMES["answer_way"][:0]})
+    assert "no answers" in texts(empty)
+
+
 def test_token_text_is_black_or_white_with_enough_contrast() -> None:
     for gray in np.linspace(0, 1, 21):
         linear = gray / 12.92 if gray <= 0.03928 else ((gray + 0.055) / 1.055) ** 2.4

@@ -1,8 +1,9 @@
 """SmolLM2 read layer by layer here, by TransformerLens and by nnsight: the same words, as likely.
 
-The peers' numbers are packaged with lensbench; `benchmarks/peers_golden.py` makes them anew in the peers' own
-environment, on the same weights in float32, one prompt at a time and without padding; here all
-prompts are one padded batch. Every layer of every prompt is compared, none averaged with others.
+The peers' numbers are packaged with lensbench; `benchmarks/peers_golden.py` makes them anew in the
+peers' own environment, on the same weights in float32, one prompt at a time and without padding;
+here all prompts are one padded batch. Every layer of every prompt is compared, none averaged with
+others.
 
 What differs is rounding, 4e-5 nats at most (neighbouring layers lie 0.015 apart or more):
 TransformerLens computes attention with the eager implementation, here and in nnsight it is sdpa,

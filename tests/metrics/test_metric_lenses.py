@@ -123,7 +123,8 @@ def test_lenses_against_a_naive_reading(facts: Made) -> None:
         assert table["n"].to_dict() == {
             name: len(usable) if name == "accuracy" else len(here) for name in table.index
         }
-        assert table["depth"].tolist() == pytest.approx([layer / 12] * 5)
+        assert table["depth"].tolist() == pytest.approx([layer / 12] * len(table))
+        assert ("same_top1_as_main" in table.index) == (lens == "raw")
 
 
 def test_a_run_without_other_lenses_has_the_main_one(scenes: Made, tmp_path: Path) -> None:

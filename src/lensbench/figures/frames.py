@@ -21,7 +21,7 @@ NUMBERS = frozenset({
     "stable1_layer", "stable2_layer", "stable4_layer", "changes_of_mind", "found_and_lost",
     "last_block_js", "last_block_change", "correct_final", "n_layers", "top_id", "probability",
     "final_rank", "floor_vocabulary", "floor_random", "n_heads", "n_parameters",
-    "vocabulary_size", "rank", "accuracy", "share", "p", "n_random",
+    "vocabulary_size", "rank", "accuracy", "share", "p", "n_random", "gold_rank",
 })  # fmt: skip
 _TRUTHS = {"True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
 

@@ -15,6 +15,7 @@ from lensbench.figures import (
     ablation,
     accuracy_by_answer,
     accuracy_by_layer,
+    answer_way,
     by_variant,
     concept_mass,
     convergence,
@@ -80,6 +81,7 @@ FIGURES: dict[str, FigureSpec] = _by_name(
 RUN_FIGURES: dict[str, FigureSpec] = _by_name(
     _spec(tokens, "Tokens by layer and step"),
     _spec(examples, "Examples"),
+    _spec(answer_way, "The answer's way by layer and lens"),
 )
 
 
@@ -154,8 +156,8 @@ def make_run_figure(
 
     Args:
         name: a key of `RUN_FIGURES`.
-        metrics: the folder of the metric tables (its {model}/{dataset}/tokens.parquet is read, or
-            else its tokens.csv), that run's own folder, or the tables by name.
+        metrics: the folder of the metric tables (its {model}/{dataset}/{table}.parquet is read, or
+            else its {table}.csv), that run's own folder, or the tables by name.
         model: the run's model.
         dataset: the run's dataset.
         manifest_folder: the folder of the dataset's manifest and pictures.
@@ -170,10 +172,11 @@ def make_run_figure(
     """
     spec = _found(name, RUN_FIGURES)
     frames = dict(metrics) if isinstance(metrics, Mapping) else {}
-    if not isinstance(metrics, Mapping):
-        frames["tokens"] = _tokens(Path(metrics), model, dataset)
-    if "model" in frames["tokens"]:
-        frames["tokens"] = style.of_run(frames["tokens"], model, dataset)
+    for table in spec.inputs:
+        if not isinstance(metrics, Mapping):
+            frames[table] = _of_run(Path(metrics), model, dataset, table)
+        if "model" in frames[table]:
+            frames[table] = style.of_run(frames[table], model, dataset)
     if name != "examples":
         return style.save(spec.draw(frames), out_stem, formats)
     if "manifest" not in frames:
@@ -181,11 +184,12 @@ def make_run_figure(
     return style.save(spec.draw(frames, manifest_folder), out_stem, formats)
 
 
-def _tokens(folder: Path, model: str, dataset: str) -> pd.DataFrame:
-    for path in (folder / model / dataset / "tokens.parquet", folder / "tokens.parquet"):
+def _of_run(folder: Path, model: str, dataset: str, table: str) -> pd.DataFrame:
+    name = f"{table}.parquet"
+    for path in (folder / model / dataset / name, folder / name):
         if path.is_file():
             return _parquet(path)
-    return read_table(folder / "tokens.csv")
+    return read_table(folder / f"{table}.csv")
 
 
 def _parquet(path: Path) -> pd.DataFrame:

@@ -61,7 +61,8 @@ def _folded(run: RunData, lens: str, rows: pd.DataFrame) -> Reading:
     whole = np.array_equal(rows["layer"], np.tile(layers, len(ids))) and np.array_equal(
         rows["sample_id"].to_numpy(dtype=object), np.repeat(ids, len(layers))
     )
-    if not whole:
+    # The raw lens is held against the main one layer by layer.
+    if not whole or (lens == "raw" and not np.array_equal(layers, run.layers)):
         raise TraceError(
             f"Table lenses of {run.meta.model} on {run.meta.dataset} has not the same layers of "
             f"every sample for the lens {lens}: run the extraction again."
@@ -116,6 +117,9 @@ def summarised(found: dict[str, Reading], final: np.ndarray) -> dict[str, np.nda
 def lenses(run: RunData, boot: Bootstrap, found: dict[str, Reading]) -> list[pd.DataFrame]:
     """Return each lens' metrics by layer; accuracy over the samples that have a usable gold form.
 
+    The raw lens also has `same_top1_as_main`: the share of samples in which it has the same token
+    on top as the main lens at that layer.
+
     Args:
         run: one model on one dataset.
         boot: for the intervals.
@@ -126,6 +130,9 @@ def lenses(run: RunData, boot: Bootstrap, found: dict[str, Reading]) -> list[pd.
     for lens, reading in found.items():
         columns = reading.columns
         estimates: dict[str, Estimate] = {"agreement": boot.mean(hits(reading.top1, final))}
+        if lens == "raw" and lens != run.meta.lens:
+            # Not the final token, but whatever the other lens has on top at the same layer.
+            estimates["same_top1_as_main"] = boot.mean(reading.top1 == run.first.top1)
         if run.has_gold.any():
             top1 = reading.top1[run.has_gold]
             # By the token on top, not by its rank: a block that writes nothing ties all tokens.

@@ -14,7 +14,7 @@ class MetricOptions:
         resamples: of the bootstrap.
         confidence: of its intervals.
         early_exit: threshold τ of early exit.
-        examples: how many samples `tokens` holds.
+        examples: how many samples `tokens` and `answer_way` hold.
         max_rejected: share of a run's samples that may be rejected.
     """
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from lensbench.files import atomic_path
 from lensbench.metrics import accuracy, by_layer, concepts, convergence, lenses, scripts
 from lensbench.metrics.answer_path import answer_path
+from lensbench.metrics.answer_way import answer_way
 from lensbench.metrics.bootstrap import Bootstrap, Estimate
 from lensbench.metrics.counting import by_count, matched_kinds
 from lensbench.metrics.head_tables import head_tables
@@ -65,6 +66,7 @@ def compute_run(
         "by_count": lambda: by_count(run, boot),
         "matched_kinds": lambda: matched_kinds(run, boot),
         "tokens": lambda: [tokens(run, options.examples)],
+        "answer_way": lambda: [answer_way(run, options.examples)],
     }
     parts = {name: maker() for name, maker in makers.items()}
     parts |= head_tables(run, boot)

@@ -42,6 +42,10 @@ RUN_TABLES: dict[str, list[str]] = {
         *_RUN, "sample_id", "step", "layer", "top_id", "text", "probability", "final_rank",
         "script", "generated_text",
     ],
+    "answer_way": [
+        *_RUN, "sample_id", "lens", "layer", "depth", "top_id", "text", "probability", "script",
+        "final_rank", "final_text", "gold_rank", "gold",
+    ],
 }  # fmt: skip
 
 #: table → columns, for the tables made from the models' folders.
