@@ -21,6 +21,7 @@ from lensbench.explorer_cli import register as register_explorer
 from lensbench.imported_cli import register as register_import
 from lensbench.lexicon_cli import lexicon
 from lensbench.look_cli import register
+from lensbench.notebooks_cli import register as register_notebook
 
 # Heavy imports (torch, pandas, matplotlib) stand inside the commands that need them.
 app = typer.Typer(
@@ -465,6 +466,7 @@ def made(results: Annotated[Path, typer.Argument()] = Path("results")) -> None:
 
 
 register_explorer(app)
+register_notebook(stage, _settings)
 
 
 if __name__ == "__main__":

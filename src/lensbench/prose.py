@@ -1,0 +1,183 @@
+"""What notebooks are made of: sentences with numbers in them, tables and figures, tokens escaped.
+
+Nothing here computes: numbers come from the tables and are rounded, texts are made visible.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from lensbench.errors import LensbenchError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHOWN = 120  # pixels an inch on a page; pictures are twice as fine
+_TINY = 1e-3  # what is smaller is written with a power of ten
+
+
+def results_folder() -> Path:
+    """Return the folder of results: LENSBENCH_RESULTS, else results/ here or beside notebooks/.
+
+    Raises:
+        LensbenchError: if there is none.
+    """
+    named = os.environ.get("LENSBENCH_RESULTS")
+    for folder in [Path(named)] if named else [Path("results"), Path("../results")]:
+        if folder.is_dir():
+            return folder
+    raise LensbenchError(
+        "There is no folder of results: run the workflow, or name one in LENSBENCH_RESULTS."
+    )
+
+
+def options(**defaults: Any) -> dict[str, Any]:
+    """Return a notebook's settings: the defaults, changed by the JSON in LENSBENCH_OPTIONS.
+
+    Raises:
+        LensbenchError: if there is a setting that the notebook doesn't have.
+    """
+    given = json.loads(os.environ.get("LENSBENCH_OPTIONS") or "{}")
+    unknown = sorted(set(given) - set(defaults))
+    if unknown:
+        raise LensbenchError(
+            f"This notebook has no setting {unknown[0]}: there are {', '.join(defaults) or 'none'}."
+        )
+    return {**defaults, **given}
+
+
+def say(text: str) -> Any:
+    """Return Markdown for a notebook to show; tokens in it go through `quoted`."""
+    from IPython.display import Markdown
+
+    return Markdown(text)
+
+
+def quoted(text: Any) -> str:
+    """Return a token or another foreign text as Markdown code, every character of it visible."""
+    from lensbench.figures.fonts import printable
+
+    shown = printable(str(text)).replace("|", "∣")  # a bar would end a cell of a Markdown table
+    longest = max((len(run) for run in _runs(shown, "`")), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if longest else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def _runs(text: str, char: str) -> list[str]:
+    return [run for run in "".join(c if c == char else " " for c in text).split() if run]
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """Return a number as prose has it: "75,406", "0.53", "3.8e-05"; "–" if there is none."""
+    if value is None or pd.isna(value):
+        return "–"
+    real = float(value)
+    if real.is_integer() and (isinstance(value, int) or abs(real) >= 1000 or not digits):
+        return f"{real:,.0f}"
+    if real and abs(real) < _TINY:
+        return f"{real:.1e}"
+    return f"{real:,.{digits}f}" if abs(real) < 1000 else f"{real:,.0f}"
+
+
+def interval(row: Any, digits: int = 2) -> str:
+    """Return "0.53 (0.41 to 0.65, n = 36)" of a row with value, low, high and n."""
+    low, high = number(row["low"], digits), number(row["high"], digits)
+    return f"{number(row['value'], digits)} ({low} to {high}, n = {int(row['n'])})"
+
+
+def grid(
+    frame: pd.DataFrame, names: Mapping[str, str] | None = None, digits: int = 2, caption: str = ""
+) -> Any:
+    """Return a table for a notebook: texts visible and escaped, numbers rounded and to the right.
+
+    Args:
+        frame: its index is left out.
+        names: column → heading, for those that are to be shown; all as they are by default.
+        digits: of reals.
+        caption: what stands above.
+    """
+    from IPython.display import HTML
+
+    from lensbench.figures.fonts import printable
+
+    shown = dict(names or {str(name): str(name) for name in frame.columns})
+    numeric = {name: pd.api.types.is_numeric_dtype(frame[name]) for name in shown}
+    whole = {name: pd.api.types.is_integer_dtype(frame[name]) for name in shown}
+    head = "".join(
+        f"<th{' class=number' if numeric[name] else ''}>{escape(title)}</th>"
+        for name, title in shown.items()
+    )
+    rows = []
+    for _, row in frame.iterrows():
+        cells = []
+        for name in shown:
+            value = row[name]
+            if numeric[name]:
+                text = number(value, 0 if whole[name] else digits)
+                cells.append(f"<td class=number>{text}</td>")
+            else:
+                text = "–" if value is None or value is pd.NA else printable(str(value), 200)
+                cells.append(f"<td><bdi>{escape(text)}</bdi></td>")
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    top = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return HTML(f"<table>{top}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>")
+
+
+def png(figure: Figure) -> tuple[bytes, dict[str, int]]:
+    """Return a figure as PNG, twice as fine as it is shown, with the size it is shown at."""
+    import matplotlib as mpl
+
+    from lensbench.figures import style
+
+    stream = io.BytesIO()
+    with mpl.rc_context(style.theme()):
+        # No version of a library in the file: pages are the same wherever figures are.
+        figure.savefig(stream, format="png", dpi=2 * _SHOWN, metadata={"Software": None})
+    wide, high = (round(inches * _SHOWN) for inches in figure.get_size_inches())
+    return stream.getvalue(), {"width": wide, "height": high}
+
+
+def drawn(figure: Figure, caption: str) -> Any:
+    """Return a figure with its caption for a notebook to show."""
+    content, size = png(figure)
+    return _figure(content, size["width"], caption)
+
+
+def saved(path: str | Path, caption: str) -> Any:
+    """Return a figure that the workflow has drawn, as a .png file, with its caption.
+
+    Raises:
+        LensbenchError: if the file isn't there.
+    """
+    from PIL import Image
+
+    try:
+        content = Path(path).read_bytes()
+        with Image.open(io.BytesIO(content)) as picture:
+            wide = picture.width
+    except OSError as error:
+        raise LensbenchError(
+            f"The figure {path} is missing or damaged: run the workflow's figures first."
+        ) from error
+    # The workflow saves 200 pixels an inch.
+    return _figure(content, round(wide * _SHOWN / 200), caption)
+
+
+def _figure(content: bytes, width: int, caption: str) -> Any:
+    from IPython.display import HTML
+
+    data, said = base64.b64encode(content).decode("ascii"), escape(caption)
+    return HTML(
+        f'<figure><img src="data:image/png;base64,{data}" width="{width}" alt="{said}">'
+        f"<figcaption>{said}</figcaption></figure>"
+    )
