@@ -55,6 +55,28 @@ def options(**defaults: Any) -> dict[str, Any]:
     return {**defaults, **given}
 
 
+def text_run(heads: pd.DataFrame, model: str = "", prefer: str = "") -> tuple[str, str]:
+    """Return the model and dataset of the first run without pictures.
+
+    Args:
+        heads: the table of that name: without a picture no head attends to one.
+        model: of this model only.
+        prefer: of this model, if it is among them.
+
+    Raises:
+        LensbenchError: if there is no such run.
+    """
+    seen = heads.groupby(["model", "dataset"], sort=False)["image_mass"].max()
+    runs = [(str(name), str(dataset)) for name, dataset in seen.index[seen == 0]]
+    wanted = [run for run in runs if run[0] == model] if model else runs
+    if not wanted:
+        raise LensbenchError(
+            f"These results have no run of words alone{f' of {model}' if model else ''}: add a "
+            "text model and a text dataset to the configuration."
+        )
+    return next((run for run in wanted if run[0] == prefer), wanted[0])
+
+
 def say(text: str) -> Any:
     """Return Markdown for a notebook to show; tokens in it go through `quoted`."""
     from IPython.display import Markdown
