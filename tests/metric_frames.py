@@ -246,6 +246,8 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                     final_rank=np.where(layers >= start, 0, 300 + sample),
                     final_text=f" {sample // 2}", gold_rank=layers,
                     gold="number:3")  # fmt: skip
+        if dataset != "facts":
+            _add_patches(add, model, dataset, last)
     frames = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
     models = sorted({(model, last) for model, _, last in runs_of(n_models)})
     frames["models"] = pd.DataFrame(
@@ -263,6 +265,28 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
     for name, columns in {**RUN_TABLES, **STUDY_TABLES}.items():
         frames.setdefault(name, pd.DataFrame(columns=columns))
     return frames
+
+
+def _add_patches(add: Callable[..., None], model: str, dataset: str, last: int) -> None:
+    """Add the patches of two pictures of 3 × 3: the first row late and blank, the last early."""
+    row, col = np.divmod(np.arange(9), 3)
+    for sample in range(2):
+        add("patch_best", model, dataset, sample_id=f"{dataset}-{sample:05d}", view=0, row=row,
+            col=col, patch=range(9), best_layer=np.array([last, last - 1, 1])[row], n_layers=last,
+            probability=0.5, text=[HOSTILE[place + 9 * sample] for place in range(9)],
+            script="Latin", blank=(row == 0).astype(int),
+            region=np.array(["border", "inside", "outside"])[row],
+            names_object=(row == 1).astype(float))  # fmt: skip
+    shares = {"share_last_third": 2 / 3, "share_blank": 1 / 3, "share_empty": 0.0}
+    add("patch_summary", model, dataset, metric=list(shares),
+        **_band(np.array(list(shares.values())), 2), over="samples")  # fmt: skip
+    for region, share in {"inside": 0.9, "border": 0.4, "outside": 0.1}.items():
+        values = {"names_object": share, "names_object_any_layer": share + 0.05,
+                  "share_blank": 1 - share}  # fmt: skip
+        add("patch_by_region", model, dataset, region=region, metric=list(values),
+            **_band(np.array(list(values.values())), 2), n_patches=6)  # fmt: skip
+    add("patch_localisation", model, dataset, of="color", metric="auc", layer=range(last + 1),
+        depth=np.arange(last + 1) / last, **_band(np.full(last + 1, 0.7), 2))  # fmt: skip
 
 
 def write_metric_frames(folder: object, frames: dict[str, pd.DataFrame]) -> None:

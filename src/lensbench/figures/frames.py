@@ -21,7 +21,8 @@ NUMBERS = frozenset({
     "stable1_layer", "stable2_layer", "stable4_layer", "changes_of_mind", "found_and_lost",
     "last_block_js", "last_block_change", "correct_final", "n_layers", "top_id", "probability",
     "final_rank", "floor_vocabulary", "floor_random", "n_heads", "n_parameters",
-    "vocabulary_size", "rank", "accuracy", "share", "p", "n_random", "gold_rank",
+    "vocabulary_size", "rank", "accuracy", "share", "p", "n_random", "gold_rank", "view", "row",
+    "col", "patch", "best_layer", "blank", "names_object", "n_patches",
 })  # fmt: skip
 _TRUTHS = {"True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
 
@@ -73,6 +74,7 @@ def _numbers(values: pd.Series, source: Path, column: str) -> pd.Series:
 _INTS = frozenset({
     "n", "layer", "k", "step", "head", "first_layer", "last_layer", "n_layers", "top_id",
     "n_heads", "n_parameters", "vocabulary_size", "final_rank", "n_random",
+    "view", "row", "col", "patch", "best_layer", "blank", "n_patches",
 })  # fmt: skip
 
 

@@ -30,6 +30,9 @@ from lensbench.figures import (
     language_lead,
     lenses,
     matched_kinds,
+    patch_best_layer,
+    patch_maps,
+    patch_regions,
     script_mass,
     style,
     tokens,
@@ -76,6 +79,9 @@ FIGURES: dict[str, FigureSpec] = _by_name(
     _spec(head_spread, "How spread heads are over the picture"),
     _spec(head_views, "Attention on overview and tiles"),
     _spec(ablation, "Heads switched off"),
+    _spec(patch_best_layer, "Best layer of a patch"),
+    _spec(patch_regions, "Which patches name the object"),
+    _spec(patch_maps, "Maps of patches"),
 )
 # One figure a run.
 RUN_FIGURES: dict[str, FigureSpec] = _by_name(

@@ -251,11 +251,11 @@ def facets(
                 ax.tick_params(labelleft=not column)
             row.append(ax)
         rows.append(row)
-    bar = _bar_below(figure) if color_bar else None
+    bar = bar_below(figure) if color_bar else None
     return Facets(figure, [ax for row in rows for ax in row], rows, bar)
 
 
-def _bar_below(figure: Figure) -> Axes:
+def bar_below(figure: Figure) -> Axes:
     """Return axes for a color bar in a strip at the figure's foot that the panels leave free."""
     high = figure.get_size_inches()[1]
     engine = figure.get_layout_engine()

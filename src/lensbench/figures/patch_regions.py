@@ -1,0 +1,86 @@
+"""Which patches name the object: inside its box, on the border, outside; one panel a run."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lensbench.figures import style
+from lensbench.figures.patch_best_layer import grouped
+
+CAPTION = (
+    "Share of patches whose likeliest token names an object there, by color or shape, at the "
+    "patch's best layer and at any layer, and share of blank patches: patches inside an object's "
+    "box, crossed by its edge, and outside of all (there, naming any object of the picture "
+    "counts). Bars: 95 % intervals over samples; a bar of no length says that all patches are "
+    "alike, not that more of them would be."
+)
+INPUTS = ("patch_by_region",)
+REGIONS = ("inside", "border", "outside")
+# Metric → (legend, marker, filled, place beside the tick).
+METRICS = {
+    "names_object": ("names the object at its best layer", "o", True, -0.2),
+    "names_object_any_layer": ("names it at any layer", "o", False, 0.0),
+    "share_blank": ("is blank at its best layer", "s", True, 0.2),
+}
+
+
+def _draw_metric(ax: Axes, rows: pd.DataFrame, metric: str, color: object) -> None:
+    _, marker, filled, shift = METRICS[metric]
+    for place, region in enumerate(REGIONS):
+        for row in rows[(rows["metric"] == metric) & (rows["region"] == region)].itertuples():
+            x = place + shift
+            ax.plot([x, x], [row.low, row.high], color=color, lw=1.1, solid_capstyle="butt")
+            ax.plot(
+                [x], [row.value], marker=marker, ms=4, color=color, clip_on=False, ls="",
+                markerfacecolor=color if filled else "white", markeredgewidth=1.0, zorder=3,
+            )  # fmt: skip
+
+
+def region_labels(rows: pd.DataFrame) -> list[str]:
+    """Return the regions with their numbers of patches, as they are printed below a panel."""
+    counts = rows.drop_duplicates("region").set_index("region")["n_patches"]
+    return [f"{name}\n{int(counts.get(name, 0)):,}" for name in REGIONS]
+
+
+@style.themed
+def draw(frames: style.Frames) -> Figure:
+    """Draw `patch_by_region` as points with intervals.
+
+    Args:
+        frames: `patch_by_region` and, optionally, `models`.
+    """
+    table = frames["patch_by_region"]
+    table = table[table["value"].notna() & table["region"].isin(REGIONS)]
+    if table.empty:
+        return style.sentence(
+            "No run has close-ups of pictures whose objects are known, so no patch has a region."
+        )
+    colors = style.palette(frames)
+    runs, sizes = grouped(style.runs_of(table))
+    panels = style.facets(sizes, height=1.6, min_height=1.1)
+    for ax, (model, dataset) in zip(panels.axes, runs, strict=True):
+        rows = style.of_run(table, model, dataset)
+        for metric in METRICS:
+            _draw_metric(
+                ax, rows, metric, style.QUIET if metric == "share_blank" else colors[model]
+            )
+        ax.set_title(style.run_title(model, dataset))
+        ax.set_xticks(range(len(REGIONS)), region_labels(rows))
+        ax.set_xlim(-0.5, len(REGIONS) - 0.5)
+        ax.set_ylim(0, 1)
+        ax.grid(False, axis="x")
+        ax.tick_params(axis="x", length=0)
+    panels.label("region, and its number of patches", "share of patches")
+    handles = [
+        Line2D(
+            [], [], ls="", marker=marker, ms=4, markerfacecolor=color if filled else "white",
+            color=color, markeredgewidth=1.0,
+        )
+        for metric, (_, marker, filled, _) in METRICS.items()
+        for color in [style.QUIET if metric == "share_blank" else style.INK]
+    ]  # fmt: skip
+    style.legend_above(panels.figure, handles, [label for label, *_ in METRICS.values()])
+    return panels.figure
