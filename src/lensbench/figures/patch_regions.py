@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,14 +29,15 @@ METRICS = {
 }
 
 
-def _draw_metric(ax: Axes, rows: pd.DataFrame, metric: str, color: object) -> None:
+def _draw_metric(ax: Axes, rows: pd.DataFrame, metric: str, color: Any) -> None:
     _, marker, filled, shift = METRICS[metric]
     for place, region in enumerate(REGIONS):
-        for row in rows[(rows["metric"] == metric) & (rows["region"] == region)].itertuples():
+        here = rows[(rows["metric"] == metric) & (rows["region"] == region)]
+        for value, low, high in here[["value", "low", "high"]].to_numpy(dtype=float):
             x = place + shift
-            ax.plot([x, x], [row.low, row.high], color=color, lw=1.1, solid_capstyle="butt")
+            ax.plot([x, x], [low, high], color=color, lw=1.1, solid_capstyle="butt")
             ax.plot(
-                [x], [row.value], marker=marker, ms=4, color=color, clip_on=False, ls="",
+                [x], [value], marker=marker, ms=4, color=color, clip_on=False, ls="",
                 markerfacecolor=color if filled else "white", markeredgewidth=1.0, zorder=3,
             )  # fmt: skip
 

@@ -1,0 +1,117 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What every patch says
+#
+# A vision-language model turns a picture into a grid of patches and puts them into the prompt as if
+# they were words. Read out as if each were about to be answered (the logit lens), a patch decodes
+# to tokens at every layer. A study of LLaVA-1.5-7B looked at two pictures this way and asked at
+# which layer a patch speaks loudest, why some say nothing at all, and guessed that the meaningful
+# tokens sit at an object's border. Here its numbers are counted again from its own lenses, and the
+# guess is tested on drawn scenes whose objects' boxes are known.
+#
+# A patch's **best layer** is the one where its likeliest token is most probable, the earliest of
+# equals. Layer 0 is after the embeddings. A patch is **blank** if that token is empty or white
+# space only. `LENSBENCH_RESULTS` names another folder of results.
+
+# %%
+import os
+from pathlib import Path
+
+from IPython.display import Markdown, display
+
+from lensbench import patch_prose
+from lensbench.figures import FIGURES
+from lensbench.figures.frames import published, read_table
+
+results = Path(os.environ.get("LENSBENCH_RESULTS", "results"))
+if not results.is_dir():
+    results = Path("..") / results  # opened from the folder of notebooks
+tables = patch_prose.tables_of(results / "metrics")
+if (results / "metrics" / "models.csv").is_file():
+    tables["models"] = read_table(results / "metrics" / "models.csv")  # a color for each model
+
+# %% [markdown]
+# ## The published numbers, counted again
+#
+# Imported lenses of the published model, the study's numbers beside ours. Two pictures are two
+# pictures: what holds for them need not hold for others. These lenses apply the final norm to every
+# state, the last one too, which had it already, so that their last layer is not the model's own
+# output; and they print four decimals, so that a token printed with probability 0.0000 is known
+# only to be less likely than half of the last digit.
+
+# %%
+beside = patch_prose.compared(tables["patch_summary"], published("patch_lens"))
+display(Markdown(patch_prose.HOW_TO_IMPORT) if beside.empty else beside.round(3))
+
+# %% [markdown]
+# ## Where a patch speaks loudest
+#
+# The last third are the layers from two thirds of the depth on: 22 to 32 of 32.
+
+# %%
+display(Markdown(patch_prose.late_sentences(tables["patch_summary"])))
+FIGURES["patch_best_layer"].draw(tables)
+
+# %% [markdown]
+# A high probability is not a right token: a lens that is sure late may be sure of the next word of
+# a sentence, of a comma, or of nothing. Models of few layers, trained on drawn scenes for minutes,
+# say nothing about how a large model divides its depth.
+#
+# ## Where the blank patches lie, and which name an object
+#
+# The first pictures of each run as maps.
+
+# %%
+FIGURES["patch_maps"].draw(tables)
+
+# %% [markdown]
+# ## Do the meaningful tokens sit at the border?
+#
+# A patch is inside if its cell lies wholly in an object's box, on the border if an edge of a box
+# crosses it, outside if it shares no area with any. It names the object if its likeliest token is a
+# form of the color in the lexicon or the English name of the shape. The intervals draw pictures,
+# the same ones for border and inside.
+
+# %%
+by_region = tables["patch_by_region"]
+said = patch_prose.border_sentences(by_region)
+display(Markdown(said or patch_prose.HOW_TO_SEE_SCENES))
+FIGURES["patch_regions"].draw(tables)
+
+# %% [markdown]
+# And at any layer instead of the best one:
+
+# %%
+said = patch_prose.border_sentences(by_region, "names_object_any_layer")
+display(Markdown(said or patch_prose.HOW_TO_SEE_SCENES))
+
+# %% [markdown]
+# What this doesn't show: a box is not an outline, so that a patch on the border may hold a few
+# pixels of the object or a corner of its box without any; a cell is large beside these objects, so
+# that few patches lie wholly inside; and a patch may hold the object without a linear readout
+# finding it, or name it by a word that the lexicon lacks.
+#
+# ## Do the patches that name a color lie where it is?
+#
+# By layer: the AUC of the probability of the color's forms at patches whose center lies in the box
+# of a thing of that color against all others (½ is chance), whether the likeliest patch lies there,
+# and the IoU at the best threshold, which knows the truth and is an upper bound; `chance` is what
+# the last two give where all patches are alike. Tokens below the top k count as nothing, which can
+# only hide order.
+
+# %%
+localisation = tables["patch_localisation"]
+localisation.pivot_table(
+    index=["model", "dataset", "of", "metric"], columns="layer", values="value", sort=False
+).round(2)

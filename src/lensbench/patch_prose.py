@@ -1,0 +1,145 @@
+"""What the notebook on patches says in words, made from the tables alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from lensbench.figures.fonts import printable
+from lensbench.figures.frames import read_table
+from lensbench.figures.style import of_run, runs_of
+from lensbench.metrics.patch_objects import BORDER, INSIDE
+from lensbench.metrics.patch_regions import DIFFERENCE
+from lensbench.metrics.study_tables import STUDY_TABLES
+
+TABLES = ("patch_best", "patch_summary", "patch_by_region", "patch_localisation")
+#: What the published numbers are of, in words.
+NAMES = {
+    "best_layer": "mean best layer",
+    "n_patches": "patches",
+    "n_last_third": "patches whose best layer is in the last third",
+    "n_empty": "patches that decode there to the empty string",
+    "n_blank": "patches that decode there to nothing but white space",
+}
+HOW_TO_IMPORT = (
+    "No imported lens is among the results. To import one, run `lensbench import-patch-lens "
+    "FILE.json.gz --picture FILE.png --out results/imported/NAME`, then `lensbench patch-metrics "
+    "results/imported/NAME --out results/studies/MODEL/NAME`, and collect the tables again."
+)
+HOW_TO_SEE_SCENES = (
+    "No close-up of the dataset `scenes` is among the results, so that no object's box is known: "
+    "give `scenes` an n above 0 in the configuration and run the workflow again."
+)
+
+
+def tables_of(folder: str | Path) -> dict[str, pd.DataFrame]:
+    """Return the tables of patches in a folder of metrics; one that is not there is empty."""
+    found = {}
+    for name in TABLES:
+        path = Path(folder) / f"{name}.csv"
+        there = path.is_file()
+        found[name] = read_table(path) if there else pd.DataFrame(columns=STUDY_TABLES[name])
+    return found
+
+
+def compared(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Return our numbers of single lenses beside the published ones, NaN where none was.
+
+    Args:
+        summary: `patch_summary`.
+        published: model, dataset, metric and value, as printed.
+    """
+    alone = summary[(summary["metric"] == "best_layer") & (summary["over"] == "patches")]
+    frames = []
+    for model, dataset in runs_of(alone):
+        ours = of_run(summary, model, dataset).set_index("metric")["value"]
+        theirs = of_run(published, model, dataset).set_index("metric")["value"]
+        rows = pd.DataFrame(
+            {
+                "lens": f"{printable(model)} · {printable(dataset)}",
+                "": list(NAMES.values()),
+                "published": [theirs.get(metric, float("nan")) for metric in NAMES],
+                "ours": [ours[metric] for metric in NAMES],
+            }
+        )
+        # Printed with three decimals: what is beyond them can't be told apart.
+        frames.append(rows.assign(difference=(rows["ours"].round(3) - rows["published"])))
+    columns = ["lens", "", "published", "ours", "difference"]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def late_sentences(summary: pd.DataFrame) -> str:
+    """Return a Markdown list: each run's share of patches in the last third, and of blanks."""
+    lines = []
+    for model, dataset in runs_of(summary):
+        rows = _by(of_run(summary, model, dataset), "metric")
+        late, blank, count = rows["share_last_third"], rows["share_blank"], rows["n_patches"]
+        over = "patches of the one picture" if late["over"] == "patches" else "pictures"
+        lines.append(
+            f"- **{_run(model, dataset)}**: {_share(late)} of {count['value']:,.0f} patches have "
+            f"their best layer in the last third, {_share(blank)} are blank there (intervals over "
+            f"{late['n']:.0f} {over})."
+        )
+    return "\n".join(lines)
+
+
+def border_sentences(by_region: pd.DataFrame, metric: str = "names_object") -> str:
+    """Return a Markdown list: of each run, whether the border names the object more often.
+
+    Args:
+        by_region: `patch_by_region`.
+        metric: which naming.
+    """
+    table = by_region[by_region["metric"] == metric]
+    lines = []
+    for model, dataset in runs_of(table):
+        rows = _by(of_run(table, model, dataset), "region")
+        if DIFFERENCE not in rows:
+            what = f"no patch lies {INSIDE if INSIDE not in rows else 'on the ' + BORDER}"
+            lines.append(f"- **{_run(model, dataset)}**: {what}, so nothing can be compared.")
+            continue
+        inside, border, gap = rows[INSIDE], rows[BORDER], rows[DIFFERENCE]
+        lines.append(
+            f"- **{_run(model, dataset)}**: {_share(border)} of {border['n_patches']:,.0f} patches "
+            f"on the border and {_share(inside)} of {inside['n_patches']:,.0f} inside; border less "
+            f"inside is {100 * gap['value']:+.1f} points, from {100 * gap['low']:+.1f} to "
+            f"{100 * gap['high']:+.1f} ({gap['n']:.0f} pictures have both): {verdict(rows)}."
+        )
+    return "\n".join(lines)
+
+
+def verdict(rows: Mapping[str, pd.Series]) -> str:
+    """Return what a difference says of the guess that the border names more often.
+
+    The bootstrap draws from the patches that are there: where all of them are alike it finds no
+    spread at all, however few they are, and then the interval is not believed.
+
+    Args:
+        rows: of one run and metric, by region.
+    """
+    inside, border, gap = rows[INSIDE], rows[BORDER], rows[DIFFERENCE]
+    for name, row in ((INSIDE, inside), (BORDER, border)):
+        if row["low"] == row["high"]:
+            return f"all patches {name} are alike, so the interval says too little"
+    if gap["low"] > 0:
+        return "the border names the object more often"
+    if gap["high"] < 0:
+        return "the inside names the object more often"
+    return "which of the two names it more often can't be told"
+
+
+def _by(rows: pd.DataFrame, column: str) -> dict[str, pd.Series]:
+    return {str(row[column]): row for _, row in rows.iterrows()}
+
+
+def _run(model: str, dataset: str) -> str:
+    """Return a run's name as Markdown prints it: nothing in it is markup."""
+    text = f"{printable(model)} on {printable(dataset)}"
+    return re.sub(r"[^\w\s.:-]", lambda match: f"&#{ord(match[0])};", text)
+
+
+def _share(row: pd.Series) -> str:
+    return f"{100 * row['value']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"

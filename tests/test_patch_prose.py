@@ -1,0 +1,110 @@
+"""What the notebook on patches says: its sentences follow from the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lensbench.figures.frames import published
+from lensbench.patch_prose import (
+    NAMES,
+    TABLES,
+    border_sentences,
+    compared,
+    late_sentences,
+    tables_of,
+)
+
+SWEATER = {"best_layer": 28.0833333, "n_patches": 576, "n_last_third": 525, "n_empty": 140,
+           "n_blank": 145, "share_last_third": 0.911, "share_blank": 0.252}  # fmt: skip
+
+
+def summary(model: str, dataset: str, over: str, **values: float) -> pd.DataFrame:
+    return pd.DataFrame(
+        [(model, dataset, metric, value, value - 0.1, value + 0.1, 24, over)
+         for metric, value in values.items()],
+        columns=["model", "dataset", "metric", "value", "low", "high", "n", "over"],
+    )  # fmt: skip
+
+
+def regions(inside: tuple, border: tuple, gap: tuple | None) -> pd.DataFrame:
+    rows = [("inside", *inside, 6, 8), ("border", *border, 24, 1537)]
+    if gap is not None:
+        rows.append(("border_minus_inside", *gap, 6, 1545))
+    table = pd.DataFrame(rows, columns=["region", "value", "low", "high", "n", "n_patches"])
+    return table.assign(model="m", dataset="scenes", metric="names_object")
+
+
+def test_ours_stand_beside_the_published_with_their_difference() -> None:
+    table = pd.concat([
+        summary("llava-1.5-7b", "sweater", "patches", **SWEATER),
+        summary("llava-1.5-7b", "other", "patches", **{**SWEATER, "best_layer": 3.0}),
+        summary("m", "scenes", "samples", **SWEATER),
+    ])  # fmt: skip
+    found = compared(table, published("patch_lens"))
+    assert len(found) == 2 * len(NAMES)
+    sweater = found[found["lens"] == "llava-1.5-7b · sweater"]
+    assert sweater["published"].tolist() == [28.083, 576, 525, 140, 145]
+    assert sweater["difference"].tolist() == pytest.approx([0] * 5)
+    other = found[found["lens"] == "llava-1.5-7b · other"]
+    assert other["published"].isna().all()
+    assert other["ours"].tolist() == [3.0, 576, 525, 140, 145]
+    off = compared(
+        summary("llava-1.5-7b", "sweater", "patches", **{**SWEATER, "n_blank": 147}),
+        published("patch_lens"),
+    )
+    assert off["difference"].tolist() == pytest.approx([0, 0, 0, 0, 2])
+    assert compared(table.iloc[:0], published("patch_lens")).empty
+
+
+def test_shares_are_said_with_their_intervals_and_what_was_drawn() -> None:
+    text = late_sentences(summary("m", "scenes", "samples", **SWEATER))
+    assert "**m on scenes**: 91.1 % [81.1, 101.1] of 576 patches" in text
+    assert "25.2 % [15.2, 35.2] are blank there (intervals over 24 pictures)" in text
+    text = late_sentences(summary("m", "a\u202eb", "patches", **SWEATER))
+    assert "intervals over 24 patches of the one picture" in text
+    assert "\u202e" not in text
+
+
+@pytest.mark.parametrize(
+    ("inside", "border", "gap", "says"),
+    [
+        ((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), (0.3, 0.1, 0.5), "the border names the object more"),
+        ((0.6, 0.5, 0.7), (0.5, 0.4, 0.6), (-0.1, -0.2, -0.01), "the inside names the object"),
+        ((0.5, 0.1, 0.9), (0.5, 0.4, 0.6), (0, -0.5, 0.5), "can't be told"),
+        # None of eight patches names it: the bootstrap has no spread to find there.
+        ((0, 0, 0), (0.01, 0.002, 0.02), (0.01, 0.002, 0.02), "all patches inside are alike"),
+    ],
+)
+def test_what_is_said_of_the_border_follows_from_its_interval(
+    inside: tuple, border: tuple, gap: tuple, says: str
+) -> None:
+    text = border_sentences(regions(inside, border, gap))
+    assert says in text
+    assert f"{100 * gap[0]:+.1f} points, from {100 * gap[1]:+.1f} to {100 * gap[2]:+.1f}" in text
+    assert "of 1,537 patches on the border" in text
+    assert "(6 pictures have both)" in text
+
+
+def test_without_an_inside_nothing_is_compared() -> None:
+    table = regions((0, 0, 0), (0.5, 0.4, 0.6), None)
+    text = border_sentences(table[table["region"] != "inside"])
+    assert text == "- **m on scenes**: no patch lies inside, so nothing can be compared."
+    assert border_sentences(table.iloc[:0]) == ""
+
+
+def test_tables_that_are_not_there_are_empty(tmp_path: Path) -> None:
+    summary("m", "d", "samples", best_layer=3).to_csv(tmp_path / "patch_summary.csv", index=False)
+    found = tables_of(tmp_path)
+    assert set(found) == set(TABLES)
+    assert found["patch_summary"]["value"].tolist() == [3]
+    assert all(found[name].empty for name in TABLES if name != "patch_summary")
+
+
+def test_names_are_never_markup() -> None:
+    table = regions((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), (0.3, 0.1, 0.5))
+    text = border_sentences(table.assign(model="<img src=x>", dataset="a*b`c"))
+    assert "<" not in text
+    assert "**&#60;img src&#61;x&#62; on a&#42;b&#96;c**" in text
