@@ -73,7 +73,7 @@ def draw(frames: style.Frames) -> Figure:
         ax.xaxis.set_major_locator(MaxNLocator(4))
         said = _p_values(style.of_run(frames["ablation_contrast"], model, dataset))
         ax.text(0.02, 0.03, said, transform=ax.transAxes, va="bottom", color=style.QUIET)
-    facets.label("change of the answer's log-probability (nats)", "")
+    facets.label("change of log p (nats)", "")
     handles = [
         Line2D([], [], color=style.INK, marker=marker, ms=4, mew=0.9, lw=1.0,
                mfc=style.INK if filled else "white")

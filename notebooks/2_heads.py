@@ -1,0 +1,232 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Which heads look at the picture
+#
+# Where the answer is about to be written, each head of each block spreads one unit of attention
+# over the positions before it: over the picture, over the text, and over the first position, the
+# sink that heads attend to when they have nothing to attend to. A study of 25 flower photographs
+# showed these masses head by head, and called heads with a large mass on the picture image heads.
+# This notebook repeats it with intervals, and asks what the study could not tell: does the answer
+# *depend* on those heads? They are switched off, and as many others with them, group by group.
+
+# %%
+from IPython.display import display
+
+from lensbench import prose
+from lensbench.figures import FIGURES
+from lensbench.figures.frames import published, read_tables
+from lensbench.published_heads import head_differences, kinds_beside
+
+settings = prose.options(dataset="flowers")
+results = prose.results_folder()
+names = ["heads", "stages", "head_summary", "ablation", "ablation_contrast", "models"]
+tables = read_tables(results / "metrics", names)
+runs = {
+    name: table if name == "models" else table[table["dataset"] == settings["dataset"]]
+    for name, table in tables.items()
+}
+models = list(runs["head_summary"]["model"].unique())
+summary = runs["head_summary"].set_index(["model", "among", "metric"])
+
+
+def told(model, among, metric):
+    return prose.interval(summary.loc[(model, among, metric)])
+
+
+def has_image_heads(model):
+    return (model, "image", "image_mass") in summary.index
+
+
+prose.say(
+    f"Read here: the dataset {prose.quoted(settings['dataset'])}, with "
+    f"{', '.join(prose.quoted(model) for model in models)}."
+)
+
+# %% [markdown]
+# ## Every head
+#
+# The mean over samples of each head's mass on the picture's positions. Where the published model
+# was run, its printed heads stand beside it.
+
+# %%
+figure = FIGURES["heads"]
+shown = {"heads": runs["heads"], "stages": runs["stages"], "published": published("heads")}
+display(prose.drawn(figure.draw(shown), figure.caption))
+
+# %% [markdown]
+# ## Specialisation and stages
+#
+# A head is an image head from a mean mass of 0.8 on, a text head up to 0.2, and mixed between. The
+# separation index is the mean of |2m − 1| over heads and samples: 1 if every head is all image or
+# all text in every sample, 0 if all are half and half.
+
+# %%
+for model in models:
+    display(
+        prose.say(
+            f"{prose.quoted(model)}: the share of image heads is "
+            f"{told(model, 'all', 'share_image')}, of mixed heads "
+            f"{told(model, 'all', 'share_mixed')} and of text heads "
+            f"{told(model, 'all', 'share_text')}; the separation index is "
+            f"{told(model, 'all', 'separation')}."
+        )
+    )
+
+# %% [markdown]
+# Stages are segments of the blocks' mean image mass between change-points.
+
+# %%
+columns = {
+    "model": "model", "stage": "stage", "first_layer": "from block", "last_layer": "to block",
+    "image_mass": "mean image mass", "low": "low", "high": "high", "n": "n",
+}  # fmt: skip
+prose.grid(runs["stages"].astype({"stage": int}), columns)
+
+# %% [markdown]
+# ## Spread over the picture, with and without the sink
+#
+# How spread a head is over the picture: the largest weight on one position, and concentration,
+# which is its entropy over the picture's positions divided by the logarithm of their number. Mass
+# is a sum; without the sink it is the picture's share of what the sink leaves.
+
+# %%
+figure = FIGURES["head_spread"]
+display(prose.drawn(figure.draw({"heads": runs["heads"]}), figure.caption))
+
+# %%
+measures = ["image_mass", "sink_mass", "text_mass", "image_mass_no_sink", "concentration",
+            "image_max"]  # fmt: skip
+rows = runs["head_summary"].query("metric in @measures")
+columns = {
+    "model": "model", "among": "heads", "metric": "metric", "value": "mean", "low": "low",
+    "high": "high", "n": "n",
+}  # fmt: skip
+prose.grid(rows, columns, digits=3)
+
+# %%
+for model in filter(has_image_heads, models):
+    display(
+        prose.say(
+            f"The image heads of {prose.quoted(model)} have a mass on the picture of "
+            f"{told(model, 'image', 'image_mass')}, without the sink "
+            f"{told(model, 'image', 'image_mass_no_sink')}; their largest single weight is "
+            f"{told(model, 'image', 'image_max')} and their concentration "
+            f"{told(model, 'image', 'concentration')}."
+        )
+    )
+
+# %% [markdown]
+# ## Seen twice: overview and tiles
+#
+# Some models see a picture whole and again in tiles. Their mass on it is counted apart: on the
+# overview, and on the tiles with the positions that end a tile's lines. If attention were spread
+# evenly over the picture's positions, the overview would have its share of them.
+
+# %%
+figure = FIGURES["head_views"]
+shown = {"heads": runs["heads"], "head_summary": runs["head_summary"]}
+display(prose.drawn(figure.draw(shown), figure.caption))
+
+# %%
+for model in models:
+    if summary.loc[(model, "all", "tiles_mass"), "value"] > 0:
+        among = "image" if has_image_heads(model) else "all"
+        display(
+            prose.say(
+                f"{prose.quoted(model)}: the overview has "
+                f"{told(model, 'all', 'overview_positions')} of the picture's positions and "
+                f"{told(model, among, 'overview_share')} of the image mass of "
+                f"{'its image heads' if among == 'image' else 'all heads'}, the tiles have "
+                f"{told(model, among, 'tiles_share')}."
+            )
+        )
+
+# %% [markdown]
+# ## Beside the published heads
+#
+# The study printed the first 32 heads of LLaVA-OneVision-Qwen2-0.5B. Head by head it can be
+# compared with a run of that model alone; of other models, the table counts the kinds of heads down
+# to the same depth.
+
+# %%
+theirs = published("heads")
+n_layers = int(published("final_rank")["layer"].max())
+prose.grid(kinds_beside(theirs, n_layers, runs["heads"]))
+
+# %%
+differences = head_differences(theirs, runs["heads"])
+if len(differences):
+    display(prose.grid(differences, digits=3))
+else:
+    display(prose.say("The published model was not run here, so no head has a difference."))
+
+# %% [markdown]
+# ## Switched off: is the mass causal?
+#
+# A head is switched off by setting its output to zero before the output projection, at every
+# position or at the last one alone, and the answer is read again. The image group holds the image
+# heads; where they are more than a quarter of all heads those with the largest mass (all of them
+# are a group of their own then), and where they are few the largest masses of all. Each random
+# group has as many heads in the same blocks, none of them an image head.
+
+# %%
+figure = FIGURES["ablation"]
+shown = {name: runs[name] for name in ("ablation", "ablation_contrast", "models")}
+display(prose.drawn(figure.draw(shown), figure.caption))
+
+# %%
+columns = {
+    "model": "model", "where": "where", "measure": "measure", "n_heads": "heads off",
+    "value": "image − random", "low": "low", "high": "high", "n": "n", "p": "p",
+    "n_random": "random groups",
+}  # fmt: skip
+prose.grid(runs["ablation_contrast"], columns, digits=3)
+
+# %%
+contrast = runs["ablation_contrast"].query("measure == 'final_logprob'")
+single = runs["ablation"].query("measure == 'final_logprob'").set_index(["model", "where", "group"])
+places = {"all": "at every position", "last": "at the last position alone"}
+for _, row in contrast.iterrows():
+    image, random = (
+        single.loc[(row["model"], row["where"], group)] for group in ("image", "random-mean")
+    )
+    verdict = (
+        "image heads off cost the answer more than others do"
+        if row["high"] < 0
+        else "image heads off cost the answer less than others do"
+        if row["low"] > 0
+        else "image heads and others can't be told apart"
+    )
+    display(
+        prose.say(
+            f"{prose.quoted(row['model'])}, {int(row['n_heads'])} heads off "
+            f"{places[row['where']]}: the log-probability of its own answer changes by "
+            f"{prose.interval(image)} nats for the image group and by {prose.interval(random)} for "
+            f"random groups, a difference of {prose.interval(row)}, p = "
+            f"{prose.number(row['p'])} among {int(row['n_random'])} random groups: {verdict} in "
+            "these samples."
+        )
+    )
+
+# %% [markdown]
+# ## What this does not show
+#
+# A mass says where a head looks, not what it takes from there or whether anything is made of it. A
+# head switched off says that the answer depends on it in these samples and for these questions; it
+# does not say what the head does, and a head without effect may be made up for by others. A zero is
+# a state the model never met in training, so that some of any effect is surprise: the random groups
+# measure that, as far as others are alike. They are drawn block by block where a block has others
+# left, and otherwise from the nearest blocks, as the table's rule says. Small p can't be smaller
+# than one over the number of groups. Intervals are over samples; another model, or the same one
+# trained again, may do otherwise.

@@ -1,0 +1,45 @@
+"""Published heads beside ours, on tables of a few heads."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from lensbench.figures.frames import published
+from lensbench.published_heads import head_differences, kinds_beside
+
+THEIRS = pd.DataFrame(
+    {"model": "m", "dataset": "d", "layer": [1, 1, 2], "head": [0, 1, 0],
+     "image_mass": [0.1, 0.9, 0.5]}
+)  # fmt: skip
+
+
+def ours(model: str, n_layers: int) -> pd.DataFrame:
+    rows = [(model, "d", layer, head, 0.3 * layer + 0.05 * head) for layer in range(1, n_layers + 1)
+            for head in (1, 0)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["model", "dataset", "layer", "head", "image_mass"])
+    return frame.assign(low=frame["image_mass"] - 0.1, high=frame["image_mass"] + 0.1, n=7)
+
+
+def test_differences_are_of_the_same_head_of_the_same_model() -> None:
+    found = head_differences(THEIRS, pd.concat([ours("m", 3), ours("other", 3)]))
+    assert found[["layer", "head"]].to_numpy().tolist() == [[1, 0], [1, 1], [2, 0]]
+    assert found["difference"].tolist() == pytest.approx([0.2, 0.35 - 0.9, 0.1])
+    assert set(found["model"]) == {"m"}
+    assert head_differences(THEIRS, ours("other", 3)).empty
+
+
+def test_kinds_are_counted_down_to_the_published_depth() -> None:
+    # Two of four blocks are published: of eight blocks four, of one block one.
+    table = kinds_beside(THEIRS, 4, pd.concat([ours("deep", 8), ours("flat", 1)]))
+    assert table["blocks"].tolist() == ["1–2", "1–4", "1–1"]
+    assert table["n_heads"].tolist() == [3, 8, 2]
+    counts = table[["image", "mixed", "text"]].to_numpy().tolist()
+    assert counts == [[1, 1, 1], [4, 4, 0], [0, 2, 0]]
+    assert table["mean_image_mass"].iloc[0] == pytest.approx(0.5)
+
+
+def test_the_packaged_table_is_of_32_heads_in_three_blocks() -> None:
+    row = kinds_beside(published("heads"), 24, ours("deep", 8)).iloc[0]
+    assert (row["blocks"], row["n_heads"]) == ("1–3", 32)
+    assert row["image"] + row["mixed"] + row["text"] == 32
