@@ -356,3 +356,22 @@ def test_the_commands_mine_and_check(run: Path, tmp_path: Path) -> None:
     assert (bad.returncode, bad.stdout) == (1, "")
     assert bad.stderr.count("\n") == 1
     assert "belongs to two concepts" in bad.stderr
+
+
+def test_the_reviewed_record_agrees_with_the_lexicon() -> None:
+    from lensbench import mining
+
+    path = Path(mining.__file__).parent / "data" / "mined" / "number.csv"
+    record, lexicon = pd.read_csv(path, keep_default_na=False), load_lexicon()
+    assert set(record["decision"]) <= {"in the lexicon", "taken", "left out"}
+    for row in record.itertuples():
+        found = lexicon.find(json.loads(row.token))
+        assert (found[0] if found else "") == ("" if row.decision == "left out" else row.concept)
+        assert row.reason
+    # What the README of the record says: all digits and Chinese numerals came up again.
+    listed = record[record["decision"] == "in the lexicon"]
+    per_script = listed.groupby("script")[["model", "concept"]].apply(
+        lambda rows: len(rows.drop_duplicates())
+    )
+    assert per_script.to_dict() == {"Digit": 27, "Han": 27, "Latin": 26}
+    assert (record["decision"] == "left out").sum() == 48

@@ -33,7 +33,7 @@ def found_lost_regained(right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
         found; found below L but not at L; found, then not, then again, wherever it ends.
     """
     found: np.ndarray = right.any(axis=1)
-    lost: np.ndarray = right[:, :-1].any(axis=1) & ~right[:, -1]
+    lost = np.asarray(right[:, :-1].any(axis=1) & ~right[:, -1])
     # Each time it appears is a step from not right to right.
     starts = right[:, :1].sum(axis=1) + (right[:, 1:] & ~right[:, :-1]).sum(axis=1)
     return found, lost, np.asarray(starts > 1)
@@ -109,7 +109,9 @@ def _last_layers(run: RunData) -> dict[str, np.ndarray]:
     hit = hits(run.first.top1, run.first.final)
     columns = run.first.columns
     agree: dict[str, np.ndarray] = {
-        f"last_{k}_agree": hit[:, -1 - k : -1].all(axis=1) for k in AGREEING if k < hit.shape[1]
+        f"last_{k}_agree": np.asarray(hit[:, -1 - k : -1].all(axis=1))
+        for k in AGREEING
+        if k < hit.shape[1]
     }
     return {
         **agree,
