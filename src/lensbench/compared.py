@@ -29,7 +29,8 @@ def beside(published: pd.DataFrame, ours: pd.DataFrame, keys: Sequence[str]) -> 
     for table, whose in ((published, "published"), (ours, "our")):
         if table.duplicated(names).any():
             raise LensbenchError(
-                f"The {whose} table has two numbers for one {' and '.join(keys)}: choose one metric."
+                f"The {whose} table has two numbers for one {' and '.join(keys)}: choose one "
+                "metric."
             )
     left = published[[*names, "value"]].rename(columns={"value": "published"})
     right = ours[[*names, "value", "low", "high"]].rename(columns={"value": "ours"})

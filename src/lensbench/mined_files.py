@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import pandas as pd
@@ -45,6 +46,18 @@ def write_candidates(path: str | Path, candidates: pd.DataFrame) -> None:
         shown.to_csv(
             temporary, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8"
         )
+
+
+def reviewed() -> pd.DataFrame:
+    """Return the reviewed record that comes with lensbench, tokens as they are.
+
+    Returns:
+        model, concept, token, script, the counts, log_odds, q, decision and reason.
+    """
+    resource = files("lensbench") / "data" / "mined" / "number.csv"
+    with as_file(resource) as path:
+        record = pd.read_csv(path, keep_default_na=False)
+    return record.assign(token=[json.loads(text) for text in record["token"]])
 
 
 def new_forms(candidates: pd.DataFrame) -> pd.DataFrame:

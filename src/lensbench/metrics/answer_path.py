@@ -32,7 +32,7 @@ def found_lost_regained(right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     Returns:
         found; found below L but not at L; found, then not, then again, wherever it ends.
     """
-    found: np.ndarray = right.any(axis=1)
+    found = np.asarray(right.any(axis=1))
     lost = np.asarray(right[:, :-1].any(axis=1) & ~right[:, -1])
     # Each time it appears is a step from not right to right.
     starts = right[:, :1].sum(axis=1) + (right[:, 1:] & ~right[:, :-1]).sum(axis=1)
