@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import os
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from lensbench.errors import ConfigError, LensbenchError
+from lensbench.cli_options import (
+    STAGES,
+    Metrics,
+    Options,
+    Out,
+    Revision,
+    Source,
+    extraction_of,
+    fitting,
+    settings_of,
+    stay_offline,
+)
+from lensbench.errors import LensbenchError
 from lensbench.explorer_cli import register as register_explorer
 from lensbench.imported_cli import register as register_import
 from lensbench.lexicon_cli import lexicon
 from lensbench.look_cli import register
 from lensbench.notebooks_cli import register as register_notebook
+from lensbench.studies_cli import register as register_studies
 
 # Heavy imports (torch, pandas, matplotlib) stand inside the commands that need them.
 app = typer.Typer(
@@ -33,19 +39,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
-Options = Annotated[str, typer.Option("--options", help="Settings as one line of JSON.")]
-Metrics = Annotated[Path, typer.Option("--metrics", help="Folder of the metric tables.")]
-Source = Annotated[
-    str, typer.Option("--source", help="packaged:NAME, folder:PATH, gguf:FILE or hub:OWNER/NAME.")
-]
-Revision = Annotated[str, typer.Option("--revision", help="Pinned revision of the source.")]
-
 
 register(app)  # First in --help: what a newcomer tries first.
 register_import(app)
-app.add_typer(lexicon, name="lexicon")
-stage = partial(app.command, rich_help_panel="Stages, as the workflow calls them")
+app.add_typer(lexicon, name="lexicon", rich_help_panel="The lexicon of answers")
+stage = partial(app.command, rich_help_panel=STAGES)
 
 
 def main() -> None:
@@ -57,80 +55,6 @@ def main() -> None:
         raise SystemExit(1) from None
 
 
-def _stay_offline() -> None:
-    """Keep the libraries below from asking a hub: what they load was fetched before."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-
-
-def _settings(options: str) -> dict[str, Any]:
-    try:
-        settings = json.loads(options, parse_constant=_no_number)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"--options is no valid JSON at character {error.pos}.") from None
-    if not isinstance(settings, dict):
-        raise ConfigError("--options must be a JSON object, such as '{\"n\": 10}'.")
-    return settings
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ConfigError(f"--options has {name}, which is no number: correct it.")
-
-
-#: What settings of these names may be, wherever they are taken.
-_RANGES = {"seed": (0, math.inf), "max_rejected": (0, 1)}
-_TYPES: dict[str, Any] = {
-    "int": int,
-    "int | None": (int, type(None)),
-    "float": (int, float),
-    "str": str,
-    "str | None": (str, type(None)),
-    "str | Path": str,
-    "str | Path | None": (str, type(None)),
-    "Sequence[str]": list,
-    "Sequence[int]": list,
-    "bool": bool,
-}
-_KINDS = {
-    "int": "a whole number",
-    "int | None": "a whole number or null",
-    "float": "a number",
-    "str": "a text",
-    "str | None": "a text or null",
-    "str | Path": "a text",
-    "str | Path | None": "a text or null",
-    "Sequence[str]": "a list",
-    "Sequence[int]": "a list",
-    "bool": "true or false",
-}
-
-
-def _fitting(
-    what: str, settings: dict[str, Any], call: Callable[..., Any], given: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """Return the settings if `call` takes them all and lacks none; `given` comes from elsewhere."""
-    wanted = {k: p for k, p in signature(call).parameters.items() if k not in given}
-    for key in settings:
-        if key not in wanted:
-            known = ", ".join(wanted)
-            raise ConfigError(f"{what} takes no setting {key}: there are {known}.")
-        kind = str(wanted[key].annotation)
-        allowed = _TYPES.get(kind, object)
-        if not isinstance(settings[key], allowed) or (
-            kind in ("int", "int | None", "float") and isinstance(settings[key], bool)
-        ):
-            raise ConfigError(
-                f"{what} takes {_KINDS[kind]} for {key}, not {settings[key]!r}: correct --options."
-            )
-        low, high = _RANGES.get(key, (-math.inf, math.inf))
-        if key in _RANGES and not low <= settings[key] <= high:
-            limits = f"{low} or more" if high == math.inf else f"between {low} and {high}"
-            raise ConfigError(f"{what} takes a {key} of {limits}, not {settings[key]}.")
-    for key, parameter in wanted.items():
-        if parameter.default is parameter.empty and key not in settings:
-            raise ConfigError(f"{what} needs the setting {key}: give it in --options.")
-    return settings
-
-
 @stage()
 def dataset(name: str, out: Out, options: Options = "{}") -> None:
     """Make a dataset: a manifest with its pictures beside it."""
@@ -140,7 +64,7 @@ def dataset(name: str, out: Out, options: Options = "{}") -> None:
         raise LensbenchError(f"No dataset is called {name}: there are {', '.join(DATASETS)}.")
     _, make = DATASETS[name]
     given = ("out", "cache")
-    make(out, **_fitting(f"The dataset {name}", _settings(options), make, given=given))
+    make(out, **fitting(f"The dataset {name}", settings_of(options), make, given=given))
 
 
 @stage()
@@ -185,13 +109,13 @@ def inspect(
     model: str, source: Source, out: Out, revision: Revision = "", options: Options = "{}"
 ) -> None:
     """Put a model through the gate and write what is known of it: vocabulary, forms, anatomy."""
-    _stay_offline()
+    stay_offline()
     from lensbench.inspection import inspect_model
     from lensbench.models.load import load_model
 
     # The gate is run and written here, so that loading need not run it too.
     given = ("name", "source", "revision", "verify")
-    settings = _fitting("The command inspect", _settings(options), load_model, given)
+    settings = fitting("The command inspect", settings_of(options), load_model, given)
     inspect_model(load_model(model, source, revision, verify=False, **settings), out)
 
 
@@ -207,92 +131,15 @@ def extract(
     options: Options = "{}",
 ) -> None:
     """Run a model on one shard of a dataset and write the trace."""
-    _stay_offline()
+    stay_offline()
     from lensbench.extract import checked_request, extract_shard
     from lensbench.models.load import load_model
 
-    chosen, shards, place = _extraction(options)
+    chosen, shards, place = extraction_of(options)
     # Before the model is loaded, which may take minutes.
     checked_request(model, dataset, shard, shards, model_folder)
     loaded = load_model(model, source, revision, **place)
     extract_shard(loaded, dataset, shard, shards, chosen, out, model_folder)
-
-
-@stage()
-def variants(
-    model: str,
-    source: Source,
-    dataset: Annotated[Path, typer.Option(help="Folder of the manifest.")],
-    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
-    picture: Annotated[
-        list[str],
-        typer.Option(help='What is shown: "native", "blank" or pixels of the longer side.'),
-    ],
-    out: Out,
-    revision: Revision = "",
-    options: Options = "{}",
-) -> None:
-    """Run a model on the same samples with their pictures in several sizes; a trace each."""
-    _stay_offline()
-    from lensbench.extract import checked_request, extract_shard
-    from lensbench.models.load import load_model
-    from lensbench.variants import check_variant
-
-    chosen, shards, place = _extraction(options)
-    for name in picture:
-        check_variant(name)
-    checked_request(model, dataset, 0, shards, model_folder)
-    loaded = load_model(model, source, revision, **place)
-    for name in picture:
-        shown = replace(chosen, picture=name)
-        extract_shard(loaded, dataset, 0, 1, shown, out / name, model_folder)
-
-
-def _extraction(options: str) -> tuple[Any, int, dict[str, Any]]:
-    """Return the options of an extraction, its number of shards, and how the model is loaded."""
-    from lensbench.tracing import ExtractOptions
-
-    settings = _settings(options)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    shards = settings.pop("shards", 1)
-    loading = ("dtype", "device", "device_map", "quantization", "chat_template")
-    place = {key: settings.pop(key) for key in loading if key in settings}
-    chosen = ExtractOptions(
-        **_fitting("Extraction", settings, ExtractOptions, given=("config_hash",)),
-        config_hash=digest,
-    )
-    return chosen, shards, place
-
-
-@stage()
-def ablate(
-    model: str,
-    source: Source,
-    dataset: Annotated[Path, typer.Option(help="Folder of the manifest.")],
-    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
-    heads: Annotated[Path, typer.Option(help="The run's table of heads (Parquet).")],
-    out: Out,
-    stages: Annotated[
-        Path | None, typer.Option(help="Its table of stages (Parquet), for groups by stage.")
-    ] = None,
-    revision: Revision = "",
-    options: Options = "{}",
-) -> None:
-    """Switch image heads and random others off, and write what it does to the answer."""
-    _stay_offline()
-    from lensbench.ablation import AblationOptions
-    from lensbench.ablation import ablate as switch_off
-    from lensbench.extract import checked_request
-    from lensbench.models.load import load_model
-
-    settings = _settings(options)
-    loading = ("dtype", "device", "device_map", "quantization", "chat_template")
-    place = {key: settings.pop(key) for key in loading if key in settings}
-    chosen = AblationOptions(**_fitting("The command ablate", settings, AblationOptions))
-    # Before the model is loaded, which may take minutes.
-    checked_request(model, dataset, 0, 1, model_folder)
-    loaded = load_model(model, source, revision, **place)
-    switch_off(loaded, dataset, model_folder, heads, out, chosen, stages)
 
 
 @stage()
@@ -305,68 +152,8 @@ def metrics(
     """Compute every metric of one model on one dataset."""
     from lensbench.metrics.run import MetricOptions, compute_run, write_run
 
-    settings = _fitting("The command metrics", _settings(options), MetricOptions)
+    settings = fitting("The command metrics", settings_of(options), MetricOptions)
     write_run(out, compute_run(traces, model_folder, MetricOptions(**settings)))
-
-
-@stage()
-def patch_metrics(
-    closeups: Annotated[
-        list[Path], typer.Argument(help="Close-ups of one run, or one imported lens.")
-    ],
-    out: Out,
-    model_folder: Annotated[
-        Path | None,
-        typer.Option(help="Folder written by inspect; none for an imported lens."),
-    ] = None,
-    manifest: Annotated[
-        Path | None, typer.Option(help="Folder of the dataset, where objects are known.")
-    ] = None,
-    options: Options = "{}",
-) -> None:
-    """Compute what every patch says: best layers, regions of objects, localisation."""
-    from lensbench.metrics.patches import PatchOptions, compute_patches
-    from lensbench.metrics.run import write_run
-
-    settings = _fitting("The command patch-metrics", _settings(options), PatchOptions)
-    write_run(out, compute_patches(closeups, model_folder, manifest, PatchOptions(**settings)))
-
-
-@stage()
-def variant_metrics(
-    variants: Annotated[
-        list[Path], typer.Argument(help="One folder a variant, named as it; native among them.")
-    ],
-    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
-    out: Out,
-    options: Options = "{}",
-) -> None:
-    """Compare one model on changed pictures with the native ones."""
-    from lensbench.metrics.run import MetricOptions, write_run
-    from lensbench.metrics.variants import compute_variants
-
-    settings = _fitting("The command variant-metrics", _settings(options), MetricOptions)
-    folders: dict[str, Path] = {}
-    for folder in variants:
-        name = folder.absolute().name
-        if name in folders:
-            raise ConfigError(f"The variant {name} is given twice: leave one out.")
-        folders[name] = folder
-    write_run(out, compute_variants(folders, model_folder, MetricOptions(**settings)))
-
-
-@stage()
-def ablation_metrics(
-    ablation: Annotated[Path, typer.Argument(help="The file written by ablate.")],
-    out: Out,
-    options: Options = "{}",
-) -> None:
-    """Compare image heads that are switched off with random others."""
-    from lensbench.metrics.ablations import compute_ablations
-    from lensbench.metrics.run import MetricOptions, write_run
-
-    settings = _fitting("The command ablation-metrics", _settings(options), MetricOptions)
-    write_run(out, compute_ablations(ablation, MetricOptions(**settings)))
 
 
 @stage()
@@ -439,7 +226,7 @@ def paper_parts(
     from lensbench.paper import write_parts
 
     pairs = [(model, dataset) for model, _, dataset in (run.partition("/") for run in runs)]
-    write_parts(out, metrics, pairs, _settings(options))
+    write_parts(out, metrics, pairs, settings_of(options))
 
 
 @stage()
@@ -465,8 +252,9 @@ def made(results: Annotated[Path, typer.Argument()] = Path("results")) -> None:
         print(line)
 
 
+register_studies(app)
 register_explorer(app)
-register_notebook(stage, _settings)
+register_notebook(app)
 
 
 if __name__ == "__main__":

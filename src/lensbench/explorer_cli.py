@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-_PANEL = "Stages, as the workflow calls them"
-
-Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
+from lensbench.cli_options import STAGES, Out
 
 
 def explorer_pages(
@@ -52,4 +50,4 @@ def explorer_index(
 def register(app: typer.Typer) -> None:
     """Put these commands on the command line."""
     for command in (explorer_pages, explorer_index):
-        app.command(rich_help_panel=_PANEL)(command)
+        app.command(rich_help_panel=STAGES)(command)

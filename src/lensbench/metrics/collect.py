@@ -13,6 +13,7 @@ from pandas.api.types import is_numeric_dtype
 
 from lensbench.errors import DataError, LensbenchError
 from lensbench.files import atomic_path
+from lensbench.metrics.study_tables import STUDY_TABLES
 from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
 
 
@@ -34,13 +35,10 @@ def collect(
     """
     if not run_folders:
         raise DataError("There is no run to collect: the config names no model or no dataset.")
-    joined = {}
-    for name, columns in RUN_TABLES.items():
-        parts = [_read_run(Path(folder) / f"{name}.parquet", columns) for folder in run_folders]
-        filled = sorted((part for part in parts if len(part)), key=lambda part: _run_of(part))
-        joined[name] = (
-            pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
-        )
+    joined = {
+        name: _joined([Path(folder) / f"{name}.parquet" for folder in run_folders], columns)
+        for name, columns in RUN_TABLES.items()
+    }
     models, checks = [], []
     for folder in model_folders:
         models.append(_read_json(Path(folder) / "model.json", MODEL_TABLES["models"]))
@@ -52,6 +50,33 @@ def collect(
         frame = pd.DataFrame(rows, columns=MODEL_TABLES[name])
         joined[name] = frame.sort_values("model", kind="stable").reset_index(drop=True)
     return joined
+
+
+def collect_studies(folders: Sequence[str | Path]) -> dict[str, pd.DataFrame]:
+    """Join the tables of the studies.
+
+    Args:
+        folders: with the tables of one study or more each; a run may have several folders.
+
+    Returns:
+        One frame for each of `study_tables.STUDY_TABLES`, without rows where no folder has it.
+
+    Raises:
+        DataError: if a file is damaged.
+    """
+    return {
+        name: _joined(
+            [path for folder in folders if (path := Path(folder) / f"{name}.parquet").exists()],
+            columns,
+        )
+        for name, columns in STUDY_TABLES.items()
+    }
+
+
+def _joined(paths: Sequence[Path], columns: list[str]) -> pd.DataFrame:
+    parts = [_read_run(path, columns) for path in paths]
+    filled = sorted((part for part in parts if len(part)), key=lambda part: _run_of(part))
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
 
 
 def write_csv(folder: str | Path, frames: Mapping[str, pd.DataFrame]) -> None:

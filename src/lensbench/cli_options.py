@@ -1,0 +1,127 @@
+"""What the commands share: their options, and settings read from a line of JSON and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from inspect import signature
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from lensbench.errors import ConfigError
+
+#: Under which heading of --help the workflow's commands stand.
+STAGES = "Stages, as the workflow calls them"
+
+Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
+Options = Annotated[str, typer.Option("--options", help="Settings as one line of JSON.")]
+Metrics = Annotated[Path, typer.Option("--metrics", help="Folder of the metric tables.")]
+Source = Annotated[
+    str, typer.Option("--source", help="packaged:NAME, folder:PATH, gguf:FILE or hub:OWNER/NAME.")
+]
+Revision = Annotated[str, typer.Option("--revision", help="Pinned revision of the source.")]
+
+
+def stay_offline() -> None:
+    """Keep the libraries below from asking a hub: what they load was fetched before."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def settings_of(options: str) -> dict[str, Any]:
+    """Return the settings in a line of JSON.
+
+    Raises:
+        ConfigError: if it is no JSON object of numbers, texts and the like.
+    """
+    try:
+        settings = json.loads(options, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--options is no valid JSON at character {error.pos}.") from None
+    if not isinstance(settings, dict):
+        raise ConfigError("--options must be a JSON object, such as '{\"n\": 10}'.")
+    return settings
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ConfigError(f"--options has {name}, which is no number: correct it.")
+
+
+#: What settings of these names may be, wherever they are taken.
+_RANGES = {"seed": (0, math.inf), "max_rejected": (0, 1)}
+_TYPES: dict[str, Any] = {
+    "int": int,
+    "int | None": (int, type(None)),
+    "float": (int, float),
+    "str": str,
+    "str | None": (str, type(None)),
+    "str | Path": str,
+    "str | Path | None": (str, type(None)),
+    "Sequence[str]": list,
+    "Sequence[int]": list,
+    "bool": bool,
+}
+_KINDS = {
+    "int": "a whole number",
+    "int | None": "a whole number or null",
+    "float": "a number",
+    "str": "a text",
+    "str | None": "a text or null",
+    "str | Path": "a text",
+    "str | Path | None": "a text or null",
+    "Sequence[str]": "a list",
+    "Sequence[int]": "a list",
+    "bool": "true or false",
+}
+
+
+def fitting(
+    what: str, settings: dict[str, Any], call: Callable[..., Any], given: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Return the settings if `call` takes them all and lacks none; `given` comes from elsewhere."""
+    wanted = {k: p for k, p in signature(call).parameters.items() if k not in given}
+    for key in settings:
+        if key not in wanted:
+            known = ", ".join(wanted)
+            raise ConfigError(f"{what} takes no setting {key}: there are {known}.")
+        kind = str(wanted[key].annotation)
+        allowed = _TYPES.get(kind, object)
+        if not isinstance(settings[key], allowed) or (
+            kind in ("int", "int | None", "float") and isinstance(settings[key], bool)
+        ):
+            raise ConfigError(
+                f"{what} takes {_KINDS[kind]} for {key}, not {settings[key]!r}: correct --options."
+            )
+        low, high = _RANGES.get(key, (-math.inf, math.inf))
+        if key in _RANGES and not low <= settings[key] <= high:
+            limits = f"{low} or more" if high == math.inf else f"between {low} and {high}"
+            raise ConfigError(f"{what} takes a {key} of {limits}, not {settings[key]}.")
+    for key, parameter in wanted.items():
+        if parameter.default is parameter.empty and key not in settings:
+            raise ConfigError(f"{what} needs the setting {key}: give it in --options.")
+    return settings
+
+
+def extraction_of(options: str) -> tuple[Any, int, dict[str, Any]]:
+    """Return the options of an extraction, its number of shards, and how the model is loaded."""
+    from lensbench.tracing import ExtractOptions
+
+    settings = settings_of(options)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    shards = settings.pop("shards", 1)
+    place = loading_of(settings)
+    chosen = ExtractOptions(
+        **fitting("Extraction", settings, ExtractOptions, given=("config_hash",)),
+        config_hash=digest,
+    )
+    return chosen, shards, place
+
+
+def loading_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """Take out of settings, and return, those that say how a model is loaded."""
+    loading = ("dtype", "device", "device_map", "quantization", "chat_template")
+    return {key: settings.pop(key) for key in loading if key in settings}
