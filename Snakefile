@@ -23,8 +23,10 @@ for model_file in catalog.files.values():
 
 
 include: "workflow/rules/runs.smk"
-include: "workflow/rules/studies.smk"
 include: "workflow/rules/metrics.smk"
+include: "workflow/rules/studies.smk"
+include: "workflow/rules/explorer.smk"
+include: "workflow/rules/notebooks.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/paper.smk"
@@ -38,6 +40,8 @@ rule all:
         ALL_TABLES,
         rules.numbers.output,
         rules.paper_parts.output,
+        PAGES,
+        ALL_NOTEBOOKS,
         PDF,
 
 

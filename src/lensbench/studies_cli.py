@@ -139,13 +139,15 @@ def ablation_metrics(
 
 
 def collect_studies(
-    runs: Annotated[list[Path], typer.Argument(help="Folders with the tables of studies.")],
     out: Out,
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Folders with the tables of studies.")
+    ] = None,
 ) -> None:
     """Join the tables of the studies of all runs."""
     from lensbench.metrics import collect as joining
 
-    joining.write_csv(out, joining.collect_studies(runs))
+    joining.write_csv(out, joining.collect_studies(runs or []))
 
 
 def register(app: typer.Typer) -> None:

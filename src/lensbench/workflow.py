@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -44,9 +45,19 @@ ROOMS = {
         "tracing.py",
         "variants.py",
     ),
+    "import": (*_BASE, *_TRACE, "scripts.py", "imported.py", "imported_file.py", "pixels.py"),
+    "ablate": (
+        *_MODEL,
+        *("datasets/manifest.py", "ablation.py", "feed.py", "variants.py", "metrics/heads.py"),
+    ),
     "metrics": (*_BASE, *_TRACE, "metrics", "lexicon.py", "data"),
     "show": _SHOW,
     "explorer": (*_BASE, *_TRACE, "datasets/manifest.py", "lexicon.py", "pixels.py", "explorer"),
+    "notebook": (
+        *(*_MODEL, *_SHOW, "metrics", "prose.py", "patch_prose.py", "peers.py", "raw_normed.py"),
+        *("notebooks.py", "notebook_page.py", "notebook_page.html.jinja", "look*.py", "data"),
+        "notebook_cells.html.jinja",
+    ),
     "paper": (
         *("paper.py", "figures/fonts.py", "figures/registry.py", "tables/__init__.py"),
         *("downloads/sources.py", "data/sources.csv"),
@@ -157,6 +168,13 @@ class Catalog:
         # An empty folder is told as a missing file by snakemake, which then names it.
         return found or [str(folder / "config.json")]
 
+    def text_weights(self, runs: Iterable[Run]) -> list[str]:
+        """Return the files of the first of these runs' models that takes text alone."""
+        for run in runs:
+            if self.task(run.model) == "text":
+                return self.weights(SimpleNamespace(model=run.model))
+        return []
+
     def resource(self, name: str) -> Any:
         """Return a function that gives a resource its value from the model's own rule."""
 
@@ -252,6 +270,51 @@ class Catalog:
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{self.files[model]} must give {key} as a text among its params.")
         return value
+
+
+class Imports:
+    """Lenses that others made, as the configuration names them.
+
+    Args:
+        files: paths of JSON files, packed or not; a PNG of the same name may stand beside each.
+
+    Raises:
+        ConfigError: if two have one name, or a name can't be a folder's.
+    """
+
+    def __init__(self, files: Iterable[str]) -> None:
+        self._files: dict[str, str] = {}
+        for file in files:
+            name = re.sub(r"\.json(\.gz)?$", "", os.path.basename(file))
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ConfigError(
+                    f"imports in the configuration names {file}: the file's name must be letters, "
+                    "digits, - and _ before its .json or .json.gz."
+                )
+            if name in self._files:
+                raise ConfigError(
+                    f"imports in the configuration names {self._files[name]} and {file}, which "
+                    f"would both be {name}: rename one."
+                )
+            self._files[name] = file
+
+    @property
+    def names(self) -> list[str]:
+        """The names, in the order of the configuration."""
+        return list(self._files)
+
+    def file(self, wildcards: Any) -> str:
+        """Return the file of the lens in the wildcards."""
+        return self._files[wildcards.lens]
+
+    def picture(self, wildcards: Any) -> list[str]:
+        """Return the picture beside that file, if there is one."""
+        beside = re.sub(r"\.json(\.gz)?$", ".png", self.file(wildcards))
+        return [beside] if os.path.isfile(beside) else []
+
+    def option(self, wildcards: Any) -> str:
+        """Return the option that names that picture, quoted for a shell; "" if there is none."""
+        return " ".join(f"--picture {shlex.quote(path)}" for path in self.picture(wildcards))
 
 
 def with_pictures(runs: Iterable[Run], datasets: Iterable[str] | None = None) -> list[Run]:
@@ -350,6 +413,11 @@ def stop(error: LensbenchError) -> NoReturn:
     """End the workflow with one sentence on stderr and no traceback."""
     print(f"lensbench: {error}", file=sys.stderr)
     raise SystemExit(1)
+
+
+def folders_of(wildcards: Any, input: Any) -> list[str]:
+    """Return the folders that a job's inputs lie in."""
+    return sorted({os.path.dirname(str(path)) for path in input})
 
 
 def stem(wildcards: Any, output: Any) -> str:

@@ -4,13 +4,21 @@ import os
 from lensbench import config as configuration
 from lensbench.errors import LensbenchError
 from lensbench.figures import FIGURES, RUN_FIGURES
+from lensbench.metrics.study_tables import (
+    ABLATION_TABLES,
+    PATCH_TABLES,
+    STUDY_TABLES,
+    VARIANT_TABLES,
+)
 from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
 from lensbench.paper import PARTS, advice, wants_pdf
 from lensbench.tables import TABLES
 from lensbench.workflow import (
     Catalog,
+    Imports,
     code_version,
     files_in,
+    folders_of,
     options,
     shown_caption,
     shown_inputs,
@@ -43,6 +51,10 @@ for resource, count in {"gpu": 1, "download": 2}.items():
         workflow.register_resource(resource, count)
 
 use_this_python(workflow.basedir)
+
+
+# What lies beside the runs' folders under this name is no model's.
+OF_A_RUN = r"(?!imported/)[a-z0-9._-]+"
 
 
 wildcard_constraints:

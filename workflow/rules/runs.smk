@@ -5,6 +5,7 @@ try:
     PICTURED = with_pictures(RUNS)
     VARIED = with_pictures(RUNS, config["variants"]["datasets"])
     ABLATED = with_pictures(RUNS, config["ablation"]["datasets"])
+    imports = Imports(config["imports"])
     PDF = ["results/paper/lensbench.pdf"] if wants_pdf(config["paper"]["pdf"]) else []
 except LensbenchError as error:
     stop(error)
@@ -12,6 +13,7 @@ except LensbenchError as error:
 MODELS = sorted({run.model for run in RUNS})
 
 # Which pictures the studies show beside those that are there.
+NOTEBOOKS = glob_wildcards("notebooks/{notebook}.py").notebook
 PICTURES = ["native", *map(str, config["variants"]["sizes"]), "blank"]
 
 # What the default target promises.
@@ -24,6 +26,9 @@ ALL_FIGURES = [
         ending=["pdf", "png"],
     ),
 ]
+# What is read on a screen: pages of samples, and the studies as notebooks.
+PAGES = "results/explorer/index.html"
+ALL_NOTEBOOKS = expand("results/notebooks/{notebook}.html", notebook=NOTEBOOKS)
 ALL_TABLES = expand(
     "results/tables/{table}.{ending}", table=TABLES, ending=["csv", "tex"]
 )

@@ -9,8 +9,8 @@ from lensbench.metrics.tables import joined
 _RUN = ["model", "dataset"]
 _INTERVAL = ["value", "low", "high", "n"]
 
-#: table → columns; a run that the study was not made for has no row.
-STUDY_TABLES: dict[str, list[str]] = {
+#: table → columns; a run that the study was not made for has no row. From close-ups:
+PATCH_TABLES: dict[str, list[str]] = {
     "patch_best": [
         *_RUN, "sample_id", "view", "row", "col", "patch", "best_layer", "n_layers", "probability",
         "text", "script", "blank", "region", "names_object",
@@ -18,10 +18,16 @@ STUDY_TABLES: dict[str, list[str]] = {
     "patch_summary": [*_RUN, "metric", *_INTERVAL, "over"],
     "patch_by_region": [*_RUN, "region", "metric", *_INTERVAL, "n_patches"],
     "patch_localisation": [*_RUN, "of", "metric", "layer", "depth", *_INTERVAL],
+}  # fmt: skip
+#: From traces of the same questions with other pictures:
+VARIANT_TABLES: dict[str, list[str]] = {
     "by_variant": [*_RUN, "variant", "metric", *_INTERVAL],
     "han_floor": [
         *_RUN, "metric", "variant", "layer", *_INTERVAL, "floor_random", "floor_vocabulary",
     ],
+}  # fmt: skip
+#: From what switching heads off did:
+ABLATION_TABLES: dict[str, list[str]] = {
     "ablation": [
         *_RUN, "mode", "group_kind", "group", "where", "measure", "n_heads", *_INTERVAL, "rule",
     ],
@@ -29,6 +35,7 @@ STUDY_TABLES: dict[str, list[str]] = {
         *_RUN, "mode", "where", "measure", "n_heads", *_INTERVAL, "p", "n_random",
     ],
 }  # fmt: skip
+STUDY_TABLES = {**PATCH_TABLES, **VARIANT_TABLES, **ABLATION_TABLES}
 
 
 def finished_study(table: str, parts: list[pd.DataFrame], model: str, dataset: str) -> pd.DataFrame:

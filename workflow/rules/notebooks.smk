@@ -1,0 +1,35 @@
+# Notebooks: each study told from the tables, and run into a page.
+rule notebook:
+    input:
+        notebook="notebooks/{notebook}.py",
+        tables=expand(
+            "results/metrics/{table}.csv",
+            table=[*RUN_TABLES, *MODEL_TABLES, *STUDY_TABLES],
+        ),
+        # What a notebook asks by itself is a text model, in memory.
+        weights=catalog.text_weights(RUNS),
+        pages=PAGES,
+    output:
+        report(
+            "results/notebooks/{notebook}.html",
+            caption="../report/notebook.rst",
+            category="Notebooks",
+            labels={"notebook": "{notebook}"},
+        ),
+    log:
+        "logs/notebooks/{notebook}.log",
+    wildcard_constraints:
+        notebook="|".join(NOTEBOOKS),
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=6000,
+        runtime=30,
+    params:
+        code=code_version("notebook"),
+    message:
+        "notebook {wildcards.notebook}"
+    shell:
+        "python -m lensbench notebook {input.notebook} --results results --out {output}"
+        " 2>&1 | tee {log} >&2"
