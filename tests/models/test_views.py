@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.prompters import PROMPTERS, llava, llava_next, onevision
 from torch.nn.functional import avg_pool2d
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.idefics3.modeling_idefics3 import Idefics3Connector
 from transformers.models.internvl.modeling_internvl import InternVLModel
 from transformers.models.llava_next.modeling_llava_next import (
@@ -28,6 +29,7 @@ from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOn
 
 from lensbench.models.batches import join, same
 from lensbench.models.layouts import layouts_of
+from lensbench.models.tiles import split
 
 MADE = {name: make() for name, make in PROMPTERS.items()}
 SHAPES = [(64, 64), (120, 90), (90, 120), (200, 41), (33, 150), (384, 384), (57, 311), (300, 9)]
@@ -208,7 +210,34 @@ def test_a_picture_of_a_tiles_size_is_seen_twice_by_onevision():
     ends = np.flatnonzero(layout.view < 0)
     assert ends.tolist() == [729 + 28 * row + 27 for row in range(27)]
     # 27 patches of 14 pixels: the last 6 of 384 pixels are in none.
-    assert layout.views[1].box == pytest.approx((0, 0, 378 / 384, 378 / 384))
+    for view in layout.views:
+        assert view.box == pytest.approx((0, 0, 378 / 384, 378 / 384))
+
+
+def check_tiles(size, longest, tile):
+    pictures = Idefics3ImageProcessorPil(
+        size={"longest_edge": longest}, max_image_size={"longest_edge": tile}
+    )
+    made = pictures(Image.new("RGB", size), return_row_col_info=True)
+    rows, cols = made["rows"][0][0], made["cols"][0][0]
+    layout = split(SimpleNamespace(image_processor=pictures, image_seq_len=4), size)
+    sizes = [(view.rows, view.cols) for view in layout.views]
+    assert sizes == ([(2, 2), (2 * rows, 2 * cols)] if rows else [(2, 2)])
+
+
+@given(
+    size=st.tuples(st.integers(8, 400), st.integers(8, 400)),
+    longest=st.integers(60, 130),
+    tile=st.integers(25, 60),
+)
+@settings(deadline=None, max_examples=200)
+def test_as_many_tiles_as_the_image_processor_of_idefics_makes(size, longest, tile):
+    check_tiles(size, longest, tile)
+
+
+@pytest.mark.parametrize("size", [(400, 4), (3, 333), (4200, 40)])
+def test_a_picture_longer_than_idefics_allows_is_shrunk(size):
+    check_tiles(size, 5000, 500)
 
 
 def test_llava_sees_the_middle_of_a_wide_picture():

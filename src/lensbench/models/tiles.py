@@ -117,23 +117,22 @@ def split(processor: Any, size: tuple[int, int]) -> Layout | None:
 
 def _tiles(size: tuple[int, int], longest: int | None, tile: int) -> tuple[int, int]:
     """Return rows and columns of tiles: a picture is resized, then filled up to whole tiles."""
-    long, short = max(size), min(size)
-    # The ratio of width to height, in transformers' own steps: rounding decides on a tile.
-    ratio, wider = size[0] / size[1], size[0] >= size[1]
-
-    def other(long: int, ratio: float) -> int:
-        return int(long / ratio) if wider else int(long * ratio)
-
+    # In transformers' own steps, one after the other: rounding decides on a tile.
     if longest is not None:
-        long, short = longest, other(longest, ratio)
-        short = max(short + short % 2, 1)
-        ratio = long / short if wider else short / long
-        if long > _LARGEST:
-            long, short = _LARGEST, max(other(_LARGEST, ratio), 1)
-            ratio = long / short if wider else short / long
-    across = math.ceil(long / tile)
-    down = math.ceil(other(across * tile, ratio) / tile)
-    return (down, across) if wider else (across, down)
+        width, height = _shaped(size, longest)
+        even = (width, height + height % 2) if size[0] >= size[1] else (width + width % 2, height)
+        size = max(even[0], 1), max(even[1], 1)
+        if max(size) > _LARGEST:
+            width, height = _shaped(size, _LARGEST)
+            size = max(width, 1), max(height, 1)
+    width, height = _shaped(size, math.ceil(max(size) / tile) * tile)
+    return math.ceil(height / tile), math.ceil(width / tile)
+
+
+def _shaped(size: tuple[int, int], longer: int) -> tuple[int, int]:
+    """Return (width, height) with a longer side of so many pixels, the other rounded down."""
+    ratio = size[0] / size[1]
+    return (longer, int(longer / ratio)) if size[0] >= size[1] else (int(longer * ratio), longer)
 
 
 def cropped(processor: Any, count: int, size: tuple[int, int]) -> Layout | None:
