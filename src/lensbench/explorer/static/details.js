@@ -66,8 +66,15 @@ function setUpDetails() {
   place.append(panel.spark, panel.note);
 }
 
+/** Give an element another text, if it is another: the same one would cost layout too. */
+function setText(place, text) {
+  if (place.shownText === text) return;
+  place.shownText = text;
+  place.textContent = text;
+}
+
 function fillList(list, title, layer, position) {
-  list.title.textContent = title;
+  setText(list.title, title);
   list.rows.forEach((row, rank) => {
     const code = data.code(layer, position, rank);
     const index = data.top(layer, position, rank);
@@ -77,7 +84,7 @@ function fillList(list, title, layer, position) {
       row.index = index;
     }
     row.bar.style.transform = `scaleX(${probabilityOf(code)})`;
-    row.number.textContent = shownProbability(code);
+    setText(row.number, shownProbability(code));
   });
 }
 
@@ -94,7 +101,7 @@ function drawDetails() {
   }
   const best = data.best(position);
   const { layer } = state;
-  byId("details-title").textContent = nameOf(position);
+  setText(byId("details-title"), nameOf(position));
   byId("details-where").replaceChildren(
     isolated(placeOf(position)),
     ` · position ${position} of ${data.positions} · best layer ${best}`,
@@ -113,7 +120,7 @@ function drawDetails() {
   }
   const most = shownProbability(data.code(best, position));
   panel.spark.setAttribute("aria-label", `Probability of the likeliest token by layer; at most ${most}, at layer ${best}`);
-  panel.note.textContent = `Probability (0 to 1) of the likeliest token, layer 0 to ${data.layers - 1}; lines at the best layer and at layer ${layer}.`;
+  setText(panel.note, `Probability (0 to 1) of the likeliest token, layer 0 to ${data.layers - 1}; lines at the best layer and at layer ${layer}.`);
 }
 
 function entropyNote(layer, position) {

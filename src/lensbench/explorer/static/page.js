@@ -24,20 +24,15 @@ function choose(changes, speak = true) {
 
 /** Draw everything that depends on the choice. */
 function redraw(scroll) {
+  if (scroll) scrollToCell(Math.max(0, shown()), state.layer);
   syncControls();
   drawPaint();
   drawLegend();
   drawTrajectory();
   drawHits();
-  drawShown(scroll);
-}
-
-/** Draw what depends on the shown position alone: all that hovering changes. */
-function drawShown(scroll) {
+  drawTable();
   drawRing();
   drawDetails();
-  if (scroll) scrollToCell(Math.max(0, shown()), state.layer);
-  drawTable();
 }
 
 /** Take note of the position under the pointer; a locked one stays shown. */
@@ -45,7 +40,25 @@ function hover(position, scroll) {
   if (state.hovered === position) return;
   const before = shown();
   state.hovered = position;
-  if (shown() !== before) drawShown(scroll && shown() >= 0);
+  if (shown() === before) return;
+  drawRing();
+  drawDetails();
+  followInTable(scroll);
+}
+
+let following = false;
+let followScrolls = false;
+
+/** Let the table catch up once the frame that answers the hover is out. */
+function followInTable(scroll) {
+  followScrolls = scroll;
+  if (following) return;
+  following = true;
+  requestAnimationFrame(() => setTimeout(() => {
+    following = false;
+    if (followScrolls && shown() >= 0) scrollToCell(shown(), state.layer);
+    drawTable();
+  }));
 }
 
 /** A click locks; on the locked position it unlocks; on another it moves the lock. */
@@ -75,7 +88,7 @@ function mostEntropy() {
 }
 
 async function start() {
-  const toggleTheme = setUpTheme();
+  const toggleTheme = setUpTheme(colorTable);
   data = await unpack(payload());
   data.trajectory ??= [];
   data.mostEntropy = mostEntropy();
@@ -90,6 +103,7 @@ async function start() {
   redraw(true);
   followAddress();
   addEventListener("hashchange", followAddress);
+  performance.mark("ready");
   document.documentElement.dataset.ready = "yes";
 }
 

@@ -226,7 +226,7 @@ function attentionLegend(note) {
   if (block < 0) return [note(`No attention was kept at layer ${state.layer}: move the layer.`)];
   const at = block * data.attention.heads + state.head;
   const most = data.attention.most[at];
-  const ticks = [0, 0.01, 0.1, 0.25, 0.5, 1].map((share) => [share, `${(100 * most * share).toPrecision(2)} %`]);
+  const ticks = [0, 0.01, 0.1, 0.25, 0.5, 1].map((share) => [share, share ? `${(100 * most * share).toPrecision(2)} %` : "0"]);
   const mass = (100 * data.attention.mass[at]).toPrecision(3);
   return [
     ...scaleLegend(`Attention of head ${state.head} in layer ${state.layer}`, ticks.filter((_, i) => i !== 1), amount),

@@ -1,7 +1,7 @@
 // The layer × position table: a row a position, a column a layer, and only what is in sight exists.
 
 const ROW = 28;
-const table = { element: null, rows: [], heads: null, space: null, columns: [], left: 128, width: 96 };
+const table = { element: null, rows: [], heads: null, space: null, columns: [], left: 128, width: 96, scroll: { top: 0, left: 0 } };
 
 function setUpTable() {
   table.element = byId("table");
@@ -13,7 +13,12 @@ function setUpTable() {
   table.heads.setAttribute("aria-rowindex", 1);
   table.heads.append(headCell());
   table.space.append(table.heads);
-  table.element.addEventListener("scroll", () => drawTable(), { passive: true });
+  table.element.addEventListener("scroll", () => {
+    const { scrollTop: top, scrollLeft: left } = table.element;
+    if (top === table.scroll.top && left === table.scroll.left) return; // Drawn already.
+    table.scroll = { top, left };
+    drawTable();
+  }, { passive: true });
   table.element.addEventListener("click", (event) => {
     const cell = event.target.closest("[role]");
     if (cell?.at) clickCell(cell.at);
@@ -30,6 +35,12 @@ function setUpTable() {
   }).observe(table.element);
 }
 
+/** Ground of the cells, which goes with the theme. */
+function colorTable() {
+  table.color = document.documentElement.dataset.theme === "dark" ? "96 165 250" : "10 88 168";
+  if (table.element) drawTable();
+}
+
 function headCell() {
   const corner = element("span", { className: "corner", role: "columnheader", textContent: "Position" });
   corner.setAttribute("aria-colindex", 1);
@@ -41,46 +52,56 @@ function measureTable() {
   table.left = narrow ? 96 : 128;
   table.width = narrow ? 84 : 96;
   table.sight = { width: table.element.clientWidth, height: table.element.clientHeight };
-  const whole = table.left + data.layers * table.width;
+  const whole = (table.whole = table.left + data.layers * table.width);
   table.space.style.width = `${whole}px`;
+  table.element.style.maxHeight = `${(data.positions + 1) * ROW + 18}px`; // With room for a bar.
   table.space.style.height = `${(data.positions + 1) * ROW}px`;
   table.heads.style.width = `${whole}px`;
   table.heads.style.height = `${ROW}px`;
   table.heads.firstChild.style.width = `${table.left}px`;
 }
 
-/** Bring a row and column into sight. */
+/** Bring a row and column into sight. Called while layout is clean, where it costs nothing. */
 function scrollToCell(position, layer) {
-  const { element: box, sight } = table;
+  const { element: box, sight, scroll } = table;
   const top = position * ROW;
   // The heads cover the first row and column.
-  if (top < box.scrollTop || top + 2 * ROW > box.scrollTop + sight.height) {
+  if (top < scroll.top || top + 2 * ROW > scroll.top + sight.height) {
     box.scrollTop = Math.max(0, top - (sight.height - ROW) / 2 + ROW / 2);
+    scroll.top = box.scrollTop;
   }
   const left = layer * table.width;
   const room = sight.width - table.left;
-  if (left < box.scrollLeft || left + table.width > box.scrollLeft + room) {
+  if (left < scroll.left || left + table.width > scroll.left + room) {
     box.scrollLeft = Math.max(0, left - room / 2 + table.width / 2);
+    scroll.left = box.scrollLeft;
   }
 }
 
 /** Draw the rows and columns in sight, by giving the elements there are new contents. */
 function drawTable() {
-  const { element: box, sight } = table;
-  const firstRow = Math.max(0, Math.floor(box.scrollTop / ROW) - 1);
+  const { sight, scroll } = table;
+  const firstRow = Math.max(0, Math.floor(scroll.top / ROW) - 1);
   const lastRow = Math.min(data.positions - 1, firstRow + Math.ceil(sight.height / ROW) + 1);
-  const firstCol = Math.max(0, Math.floor(box.scrollLeft / table.width) - 1);
-  const across = Math.ceil((sight.width - table.left) / table.width) + 2;
+  const firstCol = Math.max(0, Math.floor(scroll.left / table.width));
+  const across = Math.ceil((sight.width - table.left) / table.width);
   const lastCol = Math.min(data.layers - 1, firstCol + across);
   drawHeads(firstCol, lastCol);
   const wanted = lastRow - firstRow + 1;
   while (table.rows.length < wanted) table.rows.push(newRow());
   const chosen = shown();
-  table.element.removeAttribute("aria-activedescendant");
-  table.rows.forEach((row, slot) => {
-    row.element.hidden = slot >= wanted;
-    if (!row.element.hidden) drawRow(row, firstRow + slot, firstCol, lastCol, chosen);
-  });
+  // A row keeps its element while it stays in sight.
+  const n = table.rows.length;
+  const used = new Set();
+  for (let position = firstRow; position <= lastRow; position += 1) {
+    const row = table.rows[position % n];
+    used.add(row);
+    drawRow(row, position, firstCol, lastCol, chosen);
+  }
+  for (const row of table.rows) if (row.element.hidden === used.has(row)) row.element.hidden = !used.has(row);
+  const active = chosen >= firstRow && chosen <= lastRow && state.layer >= firstCol && state.layer <= lastCol;
+  if (active) table.element.setAttribute("aria-activedescendant", "cell-now");
+  else table.element.removeAttribute("aria-activedescendant");
 }
 
 function drawHeads(first, last) {
@@ -113,52 +134,65 @@ function newRow() {
 }
 
 function drawRow(row, position, first, last, chosen) {
-  row.element.style.transform = `translateY(${(position + 1) * ROW}px)`;
-  row.element.style.width = table.space.style.width;
-  row.element.classList.toggle("chosen", position === chosen);
   if (row.position !== position) {
     row.position = position;
+    row.element.style.transform = `translateY(${(position + 1) * ROW}px)`;
     row.element.setAttribute("aria-rowindex", position + 2);
     row.head.replaceChildren(...rowName(position));
     row.head.at = { position };
   }
-  row.head.style.width = `${table.left}px`;
+  if (row.whole !== table.whole) {
+    row.whole = table.whole;
+    row.element.style.width = `${table.whole}px`;
+    row.head.style.width = `${table.left}px`;
+  }
   const needed = last - first + 1;
   while (row.cells.length < needed) {
-    const cell = element("span", { role: "gridcell" }, isolated(""));
+    const cell = element("span", { role: "gridcell" });
     row.cells.push(cell);
     row.element.append(cell);
+  }
+  if (row.isChosen !== (position === chosen)) {
+    row.isChosen = position === chosen;
+    row.element.classList.toggle("chosen", row.isChosen);
   }
   const best = data.best(position);
   for (let slot = 0; slot < row.cells.length; slot += 1) {
     const cell = row.cells[slot];
-    cell.hidden = slot >= needed;
-    if (!cell.hidden) drawCell(cell, position, first + slot, best, chosen);
+    if (cell.hidden !== slot >= needed) cell.hidden = slot >= needed;
+    if (slot < needed) drawCell(cell, position, first + slot, best, chosen);
   }
 }
 
+// Every change costs style and layout, so that each is made only where something differs. A cell is
+// a block of its own: no text can turn its neighbours around.
 function drawCell(cell, position, layer, best, chosen) {
   const index = data.top(layer, position);
   if (cell.index !== index) {
-    cell.firstChild.textContent = tokenText(index);
+    cell.textContent = tokenText(index);
     cell.index = index;
   }
   cell.at = { position, layer };
-  cell.style.left = `${table.left + layer * table.width}px`;
-  cell.style.width = `${table.width}px`;
-  const strength = 0.42 * amount(probabilityOf(data.code(layer, position)));
-  cell.style.background = `rgba(var(--cell), ${strength.toFixed(2)})`;
+  if (cell.layer !== layer || cell.whole !== table.whole) {
+    cell.layer = layer;
+    cell.whole = table.whole;
+    cell.style.left = `${table.left + layer * table.width}px`;
+    cell.style.width = `${table.width}px`;
+    cell.setAttribute("aria-colindex", layer + 2);
+  }
+  const ground = `rgb(${table.color} / ${Math.round(42 * amount(probabilityOf(data.code(layer, position))))}%)`;
+  if (cell.ground !== ground) {
+    cell.ground = ground;
+    cell.style.backgroundColor = ground;
+  }
   const active = position === chosen && layer === state.layer;
   let classes = isOdd(index) ? "odd" : "";
   if (layer === best) classes += " best";
   if (found.cells[layer * data.positions + position]) classes += " hit";
   if (active) classes += " active";
-  if (cell.className !== classes) cell.className = classes;
-  cell.setAttribute("aria-colindex", layer + 2);
-  if (active) {
-    cell.id = "cell-now";
-    table.element.setAttribute("aria-activedescendant", "cell-now");
-  } else if (cell.id) cell.removeAttribute("id");
+  if (cell.classes !== classes) cell.className = cell.classes = classes;
+  if (active) cell.id = "cell-now";
+  else if (cell.id) cell.removeAttribute("id");
 }
 
 /** Return what stands at the head of a position's row. */

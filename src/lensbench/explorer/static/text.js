@@ -7,8 +7,8 @@ const UNSEEN = /[\p{C}\p{Zl}\p{Zp}\p{Zs}]/u;
 function glyph(character, isToken) {
   const code = character.codePointAt(0);
   if (code === 0x20) return isToken ? "␣" : " ";
-  if (isToken && code < 0x20) return String.fromCodePoint(0x2400 + code);
-  if (isToken && code === 0x7f) return "␡";
+  if (isToken && code === 0x0a) return "↵";
+  if (isToken && code === 0x09) return "⇥";
   if (!isToken && code === 0x0a) return "\n";
   return `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
 }

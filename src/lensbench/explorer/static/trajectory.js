@@ -1,7 +1,7 @@
 // The answer's way through the layers: its probability and the gold token's, and who leads where.
 
 const chart = { width: 0, step: -1, scale: "probability" };
-const PLOT = { left: 46, right: 14, top: 22, height: 170, tokens: 96 };
+const PLOT = { left: 46, right: 26, top: 22, height: 170 };
 
 /** Draw the chosen step's chart; without arguments only where something has changed. */
 function drawTrajectory() {
@@ -23,21 +23,23 @@ function buildChart(place, width, step, scale) {
   const last = Math.max(1, data.layers - 1);
   const inner = width - PLOT.left - PLOT.right;
   const slot = inner / last;
+  // Few layers leave room for the tokens to lie; many make them stand.
+  const wide = slot >= 44;
+  const height = PLOT.top + PLOT.height + (wide ? 48 : 118);
   const bottom = PLOT.top + PLOT.height;
   chart.x = (layer) => PLOT.left + layer * slot;
   const values = [...step.final_logprob, ...(step.gold_logprob ?? [])];
   const least = Math.min(-1, Math.floor(Math.min(...values)));
   const share = (logprob) => (scale === "probability" ? Math.exp(logprob) : 1 - logprob / least);
   const y = (logprob) => PLOT.top + (1 - Math.max(0, share(logprob))) * PLOT.height;
-  const svg = drawn("svg", { role: "img", height: bottom + 22 + PLOT.tokens });
-  svg.setAttribute("viewBox", `0 0 ${width} ${bottom + 22 + PLOT.tokens}`);
+  const svg = drawn("svg", { role: "img", height, viewBox: `0 0 ${width} ${height}` });
   svg.setAttribute("aria-label", chartLabel(step));
   for (const at of [0, 0.25, 0.5, 0.75, 1]) {
-    const height = PLOT.top + (1 - at) * PLOT.height;
+    const level = PLOT.top + (1 - at) * PLOT.height;
     const text = scale === "probability" ? `${100 * at} %` : (least * (1 - at)).toFixed(1);
     svg.append(
-      drawn("line", { class: "grid", x1: PLOT.left, x2: width - PLOT.right, y1: height, y2: height }),
-      drawn("text", { x: PLOT.left - 6, y: height + 4, "text-anchor": "end" }, text),
+      drawn("line", { class: "grid", x1: PLOT.left, x2: width - PLOT.right, y1: level, y2: level }),
+      drawn("text", { x: PLOT.left - 6, y: level + 4, "text-anchor": "end" }, text),
     );
   }
   if (step.convergence !== null) {
@@ -55,7 +57,7 @@ function buildChart(place, width, step, scale) {
   }
   chart.at = drawn("line", { class: "at", y1: PLOT.top - 4, y2: bottom + 4 });
   svg.append(chart.at);
-  drawLayers(svg, step, slot, bottom);
+  drawLayers(svg, step, slot, bottom, wide);
   svg.addEventListener("click", (event) => {
     const around = svg.getBoundingClientRect();
     const at = ((event.clientX - around.left) / around.width) * width;
@@ -65,9 +67,8 @@ function buildChart(place, width, step, scale) {
 }
 
 /** Number the layers and write below each which token leads there. */
-function drawLayers(svg, step, slot, bottom) {
+function drawLayers(svg, step, slot, bottom, wide) {
   const every = Math.ceil(22 / slot);
-  const wide = slot >= 52;
   for (let layer = 0; layer < data.layers; layer += 1) {
     const x = chart.x(layer);
     if (layer % every === 0) {
@@ -76,7 +77,7 @@ function drawLayers(svg, step, slot, bottom) {
     if (slot < 11 && layer % 2) continue;
     const index = step.top[layer];
     const same = index === step.final ? " same" : "";
-    const room = wide ? Math.floor(slot / 8) : 12;
+    const room = wide ? Math.floor(slot / 8.5) : 12;
     const whole = [...tokenText(index)];
     const text = whole.length > room ? `${whole.slice(0, room - 1).join("")}…` : whole.join("");
     const at = wide
