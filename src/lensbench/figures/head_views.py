@@ -29,15 +29,13 @@ def draw(frames: style.Frames) -> Figure:
     ]
     if not runs:
         return style.sentence("No run sees its pictures both whole and in tiles.")
-    facets = style.facets(
-        style.group_sizes([dataset for _, dataset in runs]), height=1.9, color_bar=True, extra=0.6,
-        most=min(3, len(runs)),
-    )  # fmt: skip
+    # Few runs: rows are filled whatever the dataset.
+    facets = style.facets([len(runs)], height=1.9, color_bar=True, extra=0.6)
     for ax, (model, dataset) in zip(facets.axes, runs, strict=True):
         rows = style.of_run(table, model, dataset)
         ax.scatter(
             rows["overview_mass"], rows["tiles_mass"], c=rows["layer"] / rows["layer"].max(),
-            cmap="rocket_r", vmin=0, vmax=1.15, s=13, linewidths=0.3, edgecolors="white",
+            cmap="rocket_r", vmin=0, vmax=1, s=13, linewidths=0.3, edgecolors="#666666",
         )  # fmt: skip
         even = style.of_run(summary, model, dataset).query("metric == 'overview_positions'")
         for share in even["value"]:
