@@ -34,6 +34,8 @@ counted = {
     for name, table in tables.items()
     if "dataset" in table
 }
+answers = counted["accuracy_by_answer"]
+counted["accuracy_by_answer"] = answers[answers["answer"].str.startswith("number:")]
 runs = counted["summary"][["model", "dataset"]].drop_duplicates()
 prose.say(
     "Read here: "
