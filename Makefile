@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help reproduce test check format golden coverage lock readme environment clean
+.PHONY: help reproduce test check format golden coverage lock gallery readme environment clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -39,6 +39,9 @@ coverage: environment ## judge every type of model that transformers has; writes
 
 lock: environment ## write requirements.lock from the present environment
 	$(BIN)/python scripts/lock.py
+
+gallery: environment ## write docs/gallery from the results: small pictures and screenshots
+	$(BIN)/python scripts/gallery.py
 
 readme: environment ## write the file tree of README.md
 	$(BIN)/python scripts/readme_tree.py

@@ -14,8 +14,8 @@
 # # A language model's heat map
 #
 # Layers downwards, generated tokens sideways, and in each cell the token that a layer would have
-# said: the picture that most readers know the logit lens by. It comes in two versions that do not
-# agree. One reads every layer through the model's final norm, the other leaves the norm out. This
+# said: the picture that most readers know the logit lens by. It comes in two versions that need
+# not agree. One reads every layer through the model's final norm, the other leaves the norm out. This
 # notebook draws both on the same text, measures where they agree, takes apart why they do not, and
 # holds the readout against two other implementations.
 
@@ -104,7 +104,7 @@ shown = tables["lenses"].query("model == @model and dataset == @dataset")
 prose.drawn(FIGURES["lenses"].draw({"lenses": shown}), FIGURES["lenses"].caption)
 
 # %% [markdown]
-# ## Why they do not
+# ## Why they need not
 #
 # A norm changes a state's length and its direction. Logits of a state and of the same state made
 # longer are in the same order, so that the length decides how *sure* a readout sounds and the
@@ -131,17 +131,17 @@ prose.say(
     f"In the middle (layer {middle}) the raw reading has the normed one's token on top in a share "
     f"of {prose.interval(at('same_top1', middle, 'raw'))} of the steps, the raw direction at the "
     f"normed length in {prose.interval(at('same_top1', middle, 'length'))}, the normed direction "
-    f"at the raw length in {prose.interval(at('same_top1', middle, 'direction'))}. So it is the "
-    f"direction. The state and the same state after the norm have a cosine of "
+    f"at the raw length in {prose.interval(at('same_top1', middle, 'direction'))}. The "
+    f"direction alone decides. The state and the same state after the norm have a cosine of "
     f"{prose.interval(at('cosine', middle))} there, and of {prose.interval(at('cosine', before))} "
     f"before the last block.\n\n"
-    f"And the length: it grows from {prose.interval(at('norm', 0), 1)} after the embeddings to "
+    f"And the length: it is {prose.interval(at('norm', 0), 1)} after the embeddings and "
     f"{prose.interval(at('norm', deepest), 1)} after the last block, where the norm makes it "
     f"{prose.interval(at('normed_norm', deepest), 1)}. At layer {before} the token on top has a "
     f"probability of {prose.interval(at('probability', before, 'raw'))} in the raw reading, "
     f"{prose.interval(at('probability', before, 'direction'))} with the normed direction at the "
-    f"raw length, and {prose.interval(at('probability', before, 'normed'))} in the normed one: "
-    f"a lens without the norm also tells another story of how sure the layers are."
+    f"raw length, and {prose.interval(at('probability', before, 'normed'))} in the normed one. "
+    f"How sure a layer sounds is a matter of the length it is read at."
 )
 
 # %% [markdown]
