@@ -16,6 +16,7 @@ reproduce: environment ## make everything: data, traces, metrics, figures, table
 	@$(BIN)/lensbench made
 
 test: environment ## run all tests
+	@bash scripts/browser.sh
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: environment ## run the linters and the type checker

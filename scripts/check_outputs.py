@@ -30,9 +30,19 @@ FIGURES = [
     "entropy_kl",
     "lenses",
     "convergence",
+    "language_lead",
+    "matched_kinds",
+    "by_variant",
+    "han_floor",
     "heads",
+    "head_spread",
+    "head_views",
+    "ablation",
+    "patch_best_layer",
+    "patch_regions",
+    "patch_maps",
 ]
-RUN_FIGURES = ["tokens", "examples"]
+RUN_FIGURES = ["tokens", "examples", "answer_way"]
 METRICS = [
     "summary",
     "by_layer",
@@ -43,10 +53,24 @@ METRICS = [
     "script_mass",
     "concept_mass",
     "lenses",
+    "language_lead",
+    "answer_path",
+    "by_count",
+    "matched_kinds",
     "heads",
+    "head_summary",
     "stages",
     "convergence",
     "tokens",
+    "answer_way",
+    "patch_best",
+    "patch_summary",
+    "patch_by_region",
+    "patch_localisation",
+    "by_variant",
+    "han_floor",
+    "ablation",
+    "ablation_contrast",
     "gates",
     "models",
 ]
@@ -68,6 +92,17 @@ SHARD = [
     "provenance.json",
 ]
 SHARDS = 2
+CLOSEUP = [*SHARD, "patches.parquet", "words.parquet", "attention.parquet"]
+NOTEBOOKS = [
+    "first_look",
+    "1_answers_way",
+    "2_heads",
+    "3_patches",
+    "4_heat_map",
+    "5_counting",
+]
+# Pages of the explorer that each run has at least.
+PAGES = 8
 # Scripts whose glyphs must be in the PDF's fonts are drawn as figures; its own text needs these.
 MIN_PAGES = 6
 
@@ -95,6 +130,10 @@ def promised() -> list[str]:
             for name in RUN_FIGURES
             for ending in ("pdf", "png")
         ]
+        files += [f"results/closeups/{model}/{dataset}/{name}" for name in CLOSEUP]
+        files.append(f"results/explorer/{model}/{dataset}/cards.json")
+    files.append("results/explorer/index.html")
+    files += [f"results/notebooks/{name}.html" for name in NOTEBOOKS]
     files += [f"results/metrics/{name}.csv" for name in METRICS]
     files += [f"results/figures/{name}.{ending}" for name in FIGURES for ending in ("pdf", "png")]
     files += [f"results/tables/{name}.{ending}" for name in TABLES for ending in ("csv", "tex")]
@@ -120,6 +159,16 @@ def unrun(root: Path) -> list[str]:
         for model, kind in MODELS.items()
         for dataset in DATASETS[kind]
         if (model, dataset) not in seen
+    ]
+
+
+def pageless(root: Path) -> list[str]:
+    """Return the runs whose samples have too few pages in the explorer."""
+    return [
+        f"{model} on {dataset}"
+        for model, kind in MODELS.items()
+        for dataset in DATASETS[kind]
+        if len(list((root / "results/explorer" / model / dataset).glob("*.html"))) < PAGES
     ]
 
 
@@ -156,7 +205,9 @@ def main() -> None:
     root = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
     faults = [f"missing or empty: {name}" for name in missing(root)]
     if not faults:
-        faults = [f"no results: {name}" for name in unrun(root)] + pdf_faults(root)
+        faults = [f"no results: {name}" for name in unrun(root)]
+        faults += [f"too few pages: {name}" for name in pageless(root)]
+        faults += pdf_faults(root)
     for fault in faults:
         print(fault, file=sys.stderr)
     if faults:

@@ -97,7 +97,7 @@ def test_no_path_of_this_machine_is_in_the_repository() -> None:
     here = re.compile(re.escape(str(ROOT)) + r"\b|/home/\w+/|/Users/\w+/")
     for name in TRACKED:
         path = ROOT / name
-        if path.suffix in {".safetensors", ".png", ".parquet"}:
+        if path.suffix in {".safetensors", ".png", ".parquet", ".gz"}:
             continue
         text = path.read_text(encoding="utf-8")
         assert not here.search(text), name
@@ -122,13 +122,17 @@ def test_ci_promises_every_figure_table_and_metric() -> None:
     from lensbench.config import load_config
     from lensbench.datasets import DATASETS
     from lensbench.figures import FIGURES, RUN_FIGURES
+    from lensbench.metrics.study_tables import STUDY_TABLES
     from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
     from lensbench.tables import TABLES
 
     assert list(FIGURES) == check_outputs.FIGURES
     assert list(RUN_FIGURES) == check_outputs.RUN_FIGURES
     assert sorted(check_outputs.TABLES) == sorted(TABLES)
-    assert sorted(check_outputs.METRICS) == sorted([*RUN_TABLES, *MODEL_TABLES])
+    assert sorted(check_outputs.METRICS) == sorted([*RUN_TABLES, *STUDY_TABLES, *MODEL_TABLES])
+    assert sorted(check_outputs.NOTEBOOKS) == sorted(
+        path.stem for path in (ROOT / "notebooks").glob("*.py")
+    )
     named = [name for names in check_outputs.DATASETS.values() for name in names]
     default = load_config(ROOT / "config/config.yaml")["datasets"]
     assert set(default) == set(DATASETS)

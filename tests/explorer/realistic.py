@@ -5,15 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lensbench.explorer.sample import Attention, Sample, Vocabulary, View
+from lensbench.explorer.sample import Attention, Sample, View, Vocabulary
 
-_SYLLABLES = ("ka", "to", "mi", "ren", "shu", "ol", "est", "ing", "pra", "ве", "та", "的", "数", "é")
+_SYLLABLES = (
+    "ka",
+    "to",
+    "mi",
+    "ren",
+    "shu",
+    "ol",
+    "est",
+    "ing",
+    "pra",
+    "ве",
+    "та",
+    "的",
+    "数",
+    "é",
+)
 
 
 def vocabulary(n: int = 32_000) -> Vocabulary:
     rng = np.random.default_rng(1)
     texts = [
-        " " * int(rng.integers(2)) + "".join(rng.choice(_SYLLABLES, rng.integers(1, 5))) + str(i % 7)
+        " " * int(rng.integers(2))
+        + "".join(rng.choice(_SYLLABLES, rng.integers(1, 5)))
+        + str(i % 7)
         for i in range(n)
     ]
     frame = pd.DataFrame({"text": texts, "script": "Latin", "is_fragment": False})
