@@ -25,21 +25,20 @@
 # space only. `LENSBENCH_RESULTS` names another folder of results.
 
 # %%
-import os
-from pathlib import Path
-
-from IPython.display import Markdown, display
-
-from lensbench import patch_prose
+from lensbench import patch_prose, prose
 from lensbench.figures import FIGURES
 from lensbench.figures.frames import published, read_table
 
-results = Path(os.environ.get("LENSBENCH_RESULTS", "results"))
-if not results.is_dir():
-    results = Path("..") / results  # opened from the folder of notebooks
+prose.options()
+results = prose.results_folder()
 tables = patch_prose.tables_of(results / "metrics")
 if (results / "metrics" / "models.csv").is_file():
     tables["models"] = read_table(results / "metrics" / "models.csv")  # a color for each model
+
+
+def drawn(name: str) -> object:
+    return prose.drawn(FIGURES[name].draw(tables), FIGURES[name].caption)
+
 
 # %% [markdown]
 # ## The published numbers, counted again
@@ -52,7 +51,7 @@ if (results / "metrics" / "models.csv").is_file():
 
 # %%
 beside = patch_prose.compared(tables["patch_summary"], published("patch_lens"))
-display(Markdown(patch_prose.HOW_TO_IMPORT) if beside.empty else beside.round(3))
+prose.say(patch_prose.HOW_TO_IMPORT) if beside.empty else prose.grid(patch_prose.told(beside))
 
 # %% [markdown]
 # ## Where a patch speaks loudest
@@ -60,8 +59,10 @@ display(Markdown(patch_prose.HOW_TO_IMPORT) if beside.empty else beside.round(3)
 # The last third are the layers from two thirds of the depth on: 22 to 32 of 32.
 
 # %%
-display(Markdown(patch_prose.late_sentences(tables["patch_summary"])))
-FIGURES["patch_best_layer"].draw(tables)
+prose.say(patch_prose.late_sentences(tables["patch_summary"]) or patch_prose.HOW_TO_SEE_SCENES)
+
+# %%
+drawn("patch_best_layer")
 
 # %% [markdown]
 # A high probability is not a right token: a lens that is sure late may be sure of the next word of
@@ -73,7 +74,7 @@ FIGURES["patch_best_layer"].draw(tables)
 # The first pictures of each run as maps.
 
 # %%
-FIGURES["patch_maps"].draw(tables)
+drawn("patch_maps")
 
 # %% [markdown]
 # ## Do the meaningful tokens sit at the border?
@@ -85,16 +86,17 @@ FIGURES["patch_maps"].draw(tables)
 
 # %%
 by_region = tables["patch_by_region"]
-said = patch_prose.border_sentences(by_region)
-display(Markdown(said or patch_prose.HOW_TO_SEE_SCENES))
-FIGURES["patch_regions"].draw(tables)
+prose.say(patch_prose.border_sentences(by_region) or patch_prose.HOW_TO_SEE_SCENES)
+
+# %%
+drawn("patch_regions")
 
 # %% [markdown]
 # And at any layer instead of the best one:
 
 # %%
 said = patch_prose.border_sentences(by_region, "names_object_any_layer")
-display(Markdown(said or patch_prose.HOW_TO_SEE_SCENES))
+prose.say(said or patch_prose.HOW_TO_SEE_SCENES)
 
 # %% [markdown]
 # What this doesn't show: a box is not an outline, so that a patch on the border may hold a few
@@ -111,7 +113,4 @@ display(Markdown(said or patch_prose.HOW_TO_SEE_SCENES))
 # only hide order.
 
 # %%
-localisation = tables["patch_localisation"]
-localisation.pivot_table(
-    index=["model", "dataset", "of", "metric"], columns="layer", values="value", sort=False
-).round(2)
+prose.grid(patch_prose.localised(tables["patch_localisation"]))

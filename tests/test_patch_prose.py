@@ -14,7 +14,9 @@ from lensbench.patch_prose import (
     border_sentences,
     compared,
     late_sentences,
+    localised,
     tables_of,
+    told,
 )
 
 SWEATER = {"best_layer": 28.0833333, "n_patches": 576, "n_last_third": 525, "n_empty": 140,
@@ -48,6 +50,10 @@ def test_ours_stand_beside_the_published_with_their_difference() -> None:
     sweater = found[found["lens"] == "llava-1.5-7b · sweater"]
     assert sweater["published"].tolist() == [28.083, 576, 525, 140, 145]
     assert sweater["difference"].tolist() == pytest.approx([0] * 5)
+    text = told(sweater)
+    assert text["ours"].tolist() == ["28.083", "576", "525", "140", "145"]
+    assert text["difference"].tolist() == ["0"] * 5
+    assert set(told(found[found["lens"] != "llava-1.5-7b · sweater"])["published"]) == {"–"}
     other = found[found["lens"] == "llava-1.5-7b · other"]
     assert other["published"].isna().all()
     assert other["ours"].tolist() == [3.0, 576, 525, 140, 145]
@@ -61,7 +67,7 @@ def test_ours_stand_beside_the_published_with_their_difference() -> None:
 
 def test_shares_are_said_with_their_intervals_and_what_was_drawn() -> None:
     text = late_sentences(summary("m", "scenes", "samples", **SWEATER))
-    assert "**m on scenes**: 91.1 % [81.1, 101.1] of 576 patches" in text
+    assert "`m` on `scenes`: 91.1 % [81.1, 101.1] of 576 patches" in text
     assert "25.2 % [15.2, 35.2] are blank there (intervals over 24 pictures)" in text
     text = late_sentences(summary("m", "a\u202eb", "patches", **SWEATER))
     assert "intervals over 24 patches of the one picture" in text
@@ -91,7 +97,7 @@ def test_what_is_said_of_the_border_follows_from_its_interval(
 def test_without_an_inside_nothing_is_compared() -> None:
     table = regions((0, 0, 0), (0.5, 0.4, 0.6), None)
     text = border_sentences(table[table["region"] != "inside"])
-    assert text == "- **m on scenes**: no patch lies inside, so nothing can be compared."
+    assert text == "- `m` on `scenes`: no patch lies inside, so nothing can be compared."
     assert border_sentences(table.iloc[:0]) == ""
 
 
@@ -106,5 +112,18 @@ def test_tables_that_are_not_there_are_empty(tmp_path: Path) -> None:
 def test_names_are_never_markup() -> None:
     table = regions((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), (0.3, 0.1, 0.5))
     text = border_sentences(table.assign(model="<img src=x>", dataset="a*b`c"))
-    assert "<" not in text
-    assert "**&#60;img src&#61;x&#62; on a&#42;b&#96;c**" in text
+    assert text.startswith("- `<img src=x>` on `` a*b`c ``: 50.0 %")
+
+
+def test_localisation_is_told_at_the_ends_and_in_the_middle() -> None:
+    table = pd.DataFrame(
+        [("m", "d", "color", "auc", layer, layer / 4, layer / 10, 0.0, 1.0, 7)
+         for layer in (3, 0, 4, 1, 2)],
+        columns=["model", "dataset", "of", "metric", "layer", "depth", "value", "low", "high", "n"],
+    )  # fmt: skip
+    (row,) = localised(table).itertuples(index=False)
+    assert tuple(row) == (
+        "m", "d", "color", "auc", "0.00 (0.00 to 1.00, n = 7)", "0.20 (0.00 to 1.00, n = 7)",
+        "0.40 (0.00 to 1.00, n = 7)",
+    )  # fmt: skip
+    assert localised(table.iloc[:0]).empty

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from lensbench.figures.fonts import printable
 from lensbench.figures.frames import read_table
 from lensbench.figures.style import of_run, runs_of
 from lensbench.metrics.patch_objects import BORDER, INSIDE
 from lensbench.metrics.patch_regions import DIFFERENCE
 from lensbench.metrics.study_tables import STUDY_TABLES
+from lensbench.prose import interval, quoted
 
 TABLES = ("patch_best", "patch_summary", "patch_by_region", "patch_localisation")
 #: What the published numbers are of, in words.
@@ -59,16 +58,27 @@ def compared(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
         theirs = of_run(published, model, dataset).set_index("metric")["value"]
         rows = pd.DataFrame(
             {
-                "lens": f"{printable(model)} · {printable(dataset)}",
-                "": list(NAMES.values()),
+                "lens": f"{model} · {dataset}",
+                "counted": list(NAMES.values()),
                 "published": [theirs.get(metric, float("nan")) for metric in NAMES],
                 "ours": [ours[metric] for metric in NAMES],
             }
         )
         # Printed with three decimals: what is beyond them can't be told apart.
         frames.append(rows.assign(difference=(rows["ours"].round(3) - rows["published"])))
-    columns = ["lens", "", "published", "ours", "difference"]
+    columns = ["lens", "counted", "published", "ours", "difference"]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def told(beside: pd.DataFrame) -> pd.DataFrame:
+    """Return `compared` with its numbers as they are printed: no decimals where there are none."""
+    shown = beside.copy()
+    for column in ("published", "ours", "difference"):
+        shown[column] = [
+            "–" if pd.isna(value) else f"{value:.3f}".rstrip("0").rstrip(".")
+            for value in beside[column]
+        ]
+    return shown
 
 
 def late_sentences(summary: pd.DataFrame) -> str:
@@ -79,7 +89,7 @@ def late_sentences(summary: pd.DataFrame) -> str:
         late, blank, count = rows["share_last_third"], rows["share_blank"], rows["n_patches"]
         over = "patches of the one picture" if late["over"] == "patches" else "pictures"
         lines.append(
-            f"- **{_run(model, dataset)}**: {_share(late)} of {count['value']:,.0f} patches have "
+            f"- {_run(model, dataset)}: {_share(late)} of {count['value']:,.0f} patches have "
             f"their best layer in the last third, {_share(blank)} are blank there (intervals over "
             f"{late['n']:.0f} {over})."
         )
@@ -99,11 +109,11 @@ def border_sentences(by_region: pd.DataFrame, metric: str = "names_object") -> s
         rows = _by(of_run(table, model, dataset), "region")
         if DIFFERENCE not in rows:
             what = f"no patch lies {INSIDE if INSIDE not in rows else 'on the ' + BORDER}"
-            lines.append(f"- **{_run(model, dataset)}**: {what}, so nothing can be compared.")
+            lines.append(f"- {_run(model, dataset)}: {what}, so nothing can be compared.")
             continue
         inside, border, gap = rows[INSIDE], rows[BORDER], rows[DIFFERENCE]
         lines.append(
-            f"- **{_run(model, dataset)}**: {_share(border)} of {border['n_patches']:,.0f} patches "
+            f"- {_run(model, dataset)}: {_share(border)} of {border['n_patches']:,.0f} patches "
             f"on the border and {_share(inside)} of {inside['n_patches']:,.0f} inside; border less "
             f"inside is {100 * gap['value']:+.1f} points, from {100 * gap['low']:+.1f} to "
             f"{100 * gap['high']:+.1f} ({gap['n']:.0f} pictures have both): {verdict(rows)}."
@@ -131,14 +141,29 @@ def verdict(rows: Mapping[str, pd.Series]) -> str:
     return "which of the two names it more often can't be told"
 
 
+def localised(localisation: pd.DataFrame) -> pd.DataFrame:
+    """Return the measures of localisation at the first, middle and last layer, a row each.
+
+    Args:
+        localisation: `patch_localisation`.
+    """
+    columns = ["model", "dataset", "of", "measure", "first layer", "middle", "last layer"]
+    rows = []
+    for (model, dataset, of, metric), each in localisation.groupby(
+        ["model", "dataset", "of", "metric"], sort=False
+    ):
+        layers = each.sort_values("layer")
+        ends = [layers.iloc[place] for place in (0, len(layers) // 2, -1)]
+        rows.append((model, dataset, of, metric, *(interval(row) for row in ends)))
+    return pd.DataFrame(rows, columns=columns)
+
+
 def _by(rows: pd.DataFrame, column: str) -> dict[str, pd.Series]:
     return {str(row[column]): row for _, row in rows.iterrows()}
 
 
 def _run(model: str, dataset: str) -> str:
-    """Return a run's name as Markdown prints it: nothing in it is markup."""
-    text = f"{printable(model)} on {printable(dataset)}"
-    return re.sub(r"[^\w\s.:-]", lambda match: f"&#{ord(match[0])};", text)
+    return f"{quoted(model)} on {quoted(dataset)}"
 
 
 def _share(row: pd.Series) -> str:

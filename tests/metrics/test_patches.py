@@ -165,6 +165,12 @@ def test_another_models_folder_and_another_dataset_are_refused(tmp_path: Path) -
     data = write_dataset(tmp_path / "d", [[]])
     with pytest.raises(DataError, match="Sample d-1 isn't in the manifest"):
         compute_patches([folder], write_model(tmp_path / "m"), data)
+    with pytest.raises(DataError, match=r"manifest.parquet is missing or damaged"):
+        compute_patches([folder], tmp_path / "m", tmp_path)
+    drawn = write_dataset(tmp_path / "e", [[], [{"shape": "star", "color": "red", "box": [0] * 4}]])
+    (drawn / "images/1.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"images/1.png is missing or can't be read"):
+        compute_patches([folder], tmp_path / "m", drawn)
     with pytest.raises(TraceError, match=r"patches.parquet is missing"):
         compute_patches([tmp_path])
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lensbench.datasets.manifest import read_manifest
 from lensbench.errors import DataError, TraceError
 from lensbench.metrics.rundata import Vocabulary
 from lensbench.trace import TraceMeta, read_meta, read_table, stack
@@ -123,20 +122,32 @@ def _truth(
     """Return each sample's objects and its picture's size, None where no objects are known."""
     if manifest_folder is None:
         return [None] * len(samples), [None] * len(samples)
-    manifest = read_manifest(manifest_folder).set_index("sample_id")
+    manifest = _manifest(Path(manifest_folder) / "manifest.parquet")
     objects: list[list[dict[str, Any]] | None] = []
     sizes: list[tuple[int, int] | None] = []
     for sample in samples["sample_id"]:
-        if sample not in manifest.index:
+        if sample not in manifest:
             raise DataError(
                 f"Sample {sample} isn't in the manifest of {manifest_folder}: the dataset changed "
                 "after the extraction; run it again."
             )
-        row = manifest.loc[sample]
-        found = json.loads(row["objects"] or "[]")
+        truth, image = manifest[sample]
+        found = json.loads(truth or "[]")
         objects.append(found or None)
-        sizes.append(_size(Path(manifest_folder) / row["image"]) if found else None)
+        sizes.append(_size(Path(manifest_folder) / image) if found else None)
     return objects, sizes
+
+
+def _manifest(path: Path) -> dict[str, tuple[str, str]]:
+    """Return the objects, as JSON, and the picture's place, by sample."""
+    try:
+        frame = pd.read_parquet(path, columns=["sample_id", "objects", "image"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path} is missing or damaged: make the dataset again, or give its folder."
+        ) from error
+    pairs = zip(frame["objects"], frame["image"], strict=True)
+    return dict(zip(frame["sample_id"], pairs, strict=True))
 
 
 def _size(path: Path) -> tuple[int, int]:
