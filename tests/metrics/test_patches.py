@@ -167,7 +167,9 @@ def test_another_models_folder_and_another_dataset_are_refused(tmp_path: Path) -
         compute_patches([folder], write_model(tmp_path / "m"), data)
     with pytest.raises(DataError, match=r"manifest.parquet is missing or damaged"):
         compute_patches([folder], tmp_path / "m", tmp_path)
-    drawn = write_dataset(tmp_path / "e", [[], [{"shape": "star", "color": "red", "box": [0] * 4}]])
+    drawn = write_dataset(
+        tmp_path / "e", [[], [{"shape": "star", "color": "red", "box": [0, 0, 9, 9]}]]
+    )
     (drawn / "images/1.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"images/1.png is missing or can't be read"):
         compute_patches([folder], tmp_path / "m", drawn)
