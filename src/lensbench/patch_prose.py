@@ -24,9 +24,10 @@ NAMES = {
     "n_blank": "patches that decode there to nothing but white space",
 }
 HOW_TO_IMPORT = (
-    "No imported lens is among the results. To import one, run `lensbench import-patch-lens "
-    "FILE.json.gz --picture FILE.png --out results/imported/NAME`, then `lensbench patch-metrics "
-    "results/imported/NAME --out results/studies/MODEL/NAME`, and collect the tables again."
+    "No imported lens is among the results. To import one, name its file under `imports` in the "
+    "configuration, a picture of the same name (.png) beside it, and run the workflow again; by "
+    "hand, that is `lensbench import-patch-lens FILE.json.gz --picture FILE.png --out "
+    "results/imported/NAME`."
 )
 HOW_TO_SEE_SCENES = (
     "No close-up of the dataset `scenes` is among the results, so that no object's box is known: "
