@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from tests.explorer import planted
 
 from lensbench.explorer import write_index, write_pages
@@ -64,7 +64,7 @@ def open_page(browser: Browser, site: Path) -> Iterator[Open]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(5000)
-        page.on("console", lambda message: trouble.append(f"console: {message.text}"))
+        page.on("console", lambda message: _note_error(trouble, message))
         page.on("pageerror", lambda error: trouble.append(f"exception: {error}"))
         page.on("dialog", lambda dialog: (trouble.append("dialog"), dialog.dismiss()))
         page.on("request", lambda request: _note(trouble, request.url))
@@ -76,6 +76,11 @@ def open_page(browser: Browser, site: Path) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert trouble == []
+
+
+def _note_error(trouble: list[str], message: ConsoleMessage) -> None:
+    if message.type == "error":
+        trouble.append(f"console: {message.text}")
 
 
 def _note(trouble: list[str], url: str) -> None:

@@ -83,14 +83,14 @@ function drawTable() {
   const { sight, scroll } = table;
   const firstRow = Math.max(0, Math.floor(scroll.top / ROW) - 1);
   const lastRow = Math.min(data.positions - 1, firstRow + Math.ceil(sight.height / ROW) + 1);
-  const firstCol = Math.max(0, Math.floor(scroll.left / table.width));
-  const across = Math.ceil((sight.width - table.left) / table.width);
-  const lastCol = Math.min(data.layers - 1, firstCol + across);
+  const across = Math.min(data.layers, Math.ceil((sight.width - table.left) / table.width) + 1);
+  const firstCol = Math.max(0, Math.min(data.layers - across, Math.floor(scroll.left / table.width)));
+  const lastCol = firstCol + across - 1;
   drawHeads(firstCol, lastCol);
   const wanted = lastRow - firstRow + 1;
   while (table.rows.length < wanted) table.rows.push(newRow());
   const chosen = shown();
-  // A row keeps its element while it stays in sight.
+  // A row, and in it a column, keeps its element while it stays in sight.
   const n = table.rows.length;
   const used = new Set();
   for (let position = firstRow; position <= lastRow; position += 1) {
@@ -111,17 +111,19 @@ function drawHeads(first, last) {
     table.columns.push(cell);
     table.heads.append(cell);
   }
-  table.columns.forEach((cell, slot) => {
+  for (let slot = 0; slot < table.columns.length; slot += 1) {
+    const cell = table.columns[slot];
     cell.hidden = slot >= needed;
-    if (cell.hidden) return;
-    const layer = first + slot;
+  }
+  for (let layer = first; layer <= last; layer += 1) {
+    const cell = table.columns[layer % needed];
     cell.at = { layer };
-    cell.textContent = layer;
+    setText(cell, String(layer));
     cell.style.left = `${table.left + layer * table.width}px`;
     cell.style.width = `${table.width}px`;
     cell.setAttribute("aria-colindex", layer + 2);
     cell.classList.toggle("column-now", layer === state.layer);
-  });
+  }
 }
 
 function newRow() {
@@ -160,7 +162,9 @@ function drawRow(row, position, first, last, chosen) {
   for (let slot = 0; slot < row.cells.length; slot += 1) {
     const cell = row.cells[slot];
     if (cell.hidden !== slot >= needed) cell.hidden = slot >= needed;
-    if (slot < needed) drawCell(cell, position, first + slot, best, chosen);
+  }
+  for (let layer = first; layer <= last; layer += 1) {
+    drawCell(row.cells[layer % needed], position, layer, best, chosen);
   }
 }
 
