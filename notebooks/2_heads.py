@@ -198,8 +198,9 @@ contrast = runs["ablation_contrast"].query("measure == 'final_logprob'")
 single = runs["ablation"].query("measure == 'final_logprob'").set_index(["model", "where", "group"])
 places = {"all": "at every position", "last": "at the last position alone"}
 for _, row in contrast.iterrows():
-    image, random = (
-        single.loc[(row["model"], row["where"], group)] for group in ("image", "random-mean")
+    image, random, text = (
+        single.loc[(row["model"], row["where"], group)]
+        for group in ("image", "random-mean", "text")
     )
     verdict = (
         "image heads off cost the answer more than others do"
@@ -215,7 +216,7 @@ for _, row in contrast.iterrows():
             f"{prose.interval(image)} nats for the image group and by {prose.interval(random)} for "
             f"random groups, a difference of {prose.interval(row)}, p = "
             f"{prose.number(row['p'])} among {int(row['n_random'])} random groups: {verdict} in "
-            "these samples."
+            f"these samples. As many heads with the least mass: {prose.interval(text)}."
         )
     )
 
@@ -227,6 +228,7 @@ for _, row in contrast.iterrows():
 # does not say what the head does, and a head without effect may be made up for by others. A zero is
 # a state the model never met in training, so that some of any effect is surprise: the random groups
 # measure that, as far as others are alike. They are drawn block by block where a block has others
-# left, and otherwise from the nearest blocks, as the table's rule says. Small p can't be smaller
-# than one over the number of groups. Intervals are over samples; another model, or the same one
-# trained again, may do otherwise.
+# left, and otherwise from the nearest blocks, as the table's rule says. The heads with the least
+# mass are not matched so, and most of them may lie in the first blocks, on which everything else is
+# built. No p can be smaller than one over the number of groups. Intervals are over samples; another
+# model, or the same one trained again, may do otherwise.
