@@ -54,7 +54,8 @@ def right_at_last(folder: Path) -> pd.Series:
 
 
 def test_columns_and_order_of_variants(tables: dict[str, pd.DataFrame]) -> None:
-    assert {name: list(table.columns) for name, table in tables.items()} == STUDY_TABLES
+    wanted = {name: STUDY_TABLES[name] for name in ("by_variant", "han_floor")}
+    assert {name: list(table.columns) for name, table in tables.items()} == wanted
     assert tables["by_variant"]["variant"].drop_duplicates().tolist() == ["blank", "112", "native"]
     names = ["native", "other", "1024", "blank", "256"]
     assert sorted(names, key=order) == ["blank", "256", "1024", "native", "other"]
