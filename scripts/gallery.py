@@ -52,7 +52,7 @@ FIGURES = (
     ),
     Picture(
         "heads", "figures/heads.png", "Attention on the picture by head and layer",
-        "2_image_heads.py",
+        "2_heads.py",
     ),
     Picture(
         "tokens", "figures/smollm2-135m/facts/tokens.png",
@@ -82,7 +82,7 @@ PAGES = (
 )  # fmt: skip
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """A picture can't be made; the sentence says why."""
 
 
@@ -90,13 +90,13 @@ def small(content: bytes) -> bytes:
     """Return a picture as a PNG of at most 900 pixels across and 120 kB, in as many colors as fit.
 
     Raises:
-        Missing: if it is no picture, or not small enough at 400 pixels across.
+        MissingError: if it is no picture, or not small enough at 400 pixels across.
     """
     try:
         with Image.open(io.BytesIO(content)) as opened:
             picture = opened.convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
-        raise Missing("is no picture") from error
+        raise MissingError("is no picture") from error
     wide = min(MOST_WIDE, picture.width)
     while True:
         high = max(1, round(picture.height * wide / picture.width))
@@ -108,7 +108,7 @@ def small(content: bytes) -> bytes:
             if stream.tell() <= MOST_BYTES:
                 return stream.getvalue()
         if wide <= 400:
-            raise Missing(f"is larger than {MOST_BYTES // 1000} kB even at {wide} pixels across")
+            raise MissingError(f"is larger than {MOST_BYTES // 1000} kB even at {wide} pixels across")
         wide = max(400, wide * 4 // 5)
 
 
@@ -116,13 +116,13 @@ def photograph(page: Path) -> bytes:
     """Return a screenshot of a page, as a headless Chromium shows it.
 
     Raises:
-        Missing: if there is no such page, no Chromium, or Chromium fails.
+        MissingError: if there is no such page, no Chromium, or Chromium fails.
     """
     if not page.is_file():
-        raise Missing("is missing: run the workflow's explorer")
+        raise MissingError("is missing: run the workflow's explorer")
     browser = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if browser is None:
-        raise Missing("can't be photographed without chromium (apt install chromium)")
+        raise MissingError("can't be photographed without chromium (apt install chromium)")
     with tempfile.TemporaryDirectory() as folder:
         out, fonts = Path(folder) / "shot.png", Path(folder) / "fonts.conf"
         fonts.write_text(_font_settings(Path(folder)), encoding="utf-8")
@@ -138,7 +138,7 @@ def photograph(page: Path) -> bytes:
             )  # fmt: skip
             return out.read_bytes()
         except (OSError, subprocess.SubprocessError) as error:
-            raise Missing(f"can't be photographed ({type(error).__name__} of {browser})") from error
+            raise MissingError(f"can't be photographed ({type(error).__name__} of {browser})") from error
 
 
 def _font_settings(folder: Path) -> str:
@@ -168,10 +168,10 @@ def make(results: Path, out: Path) -> list[str]:
             elif source.is_file():
                 content = source.read_bytes()
             else:
-                raise Missing("is missing: run the workflow's figures")
+                raise MissingError("is missing: run the workflow's figures")
             (out / f"{picture.name}.png").write_bytes(small(content))
             rows.append(picture)
-        except Missing as why:
+        except MissingError as why:
             faults.append(f"{picture.source} {why}.")
     (out / "README.md").write_text(listing(rows), encoding="utf-8", newline="\n")
     return faults

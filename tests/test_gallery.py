@@ -43,9 +43,9 @@ def test_noise_is_scaled_until_it_fits_or_refused() -> None:
     rng = np.random.default_rng(0)
     made = gallery.small(png(rng.integers(0, 256, (300, 1200, 3))))
     assert len(made) <= gallery.MOST_BYTES
-    with pytest.raises(gallery.Missing, match="larger than 120 kB"):
+    with pytest.raises(gallery.MissingError, match="larger than 120 kB"):
         gallery.small(png(rng.integers(0, 256, (1500, 900, 3))))
-    with pytest.raises(gallery.Missing, match="no picture"):
+    with pytest.raises(gallery.MissingError, match="no picture"):
         gallery.small(b"no")
 
 

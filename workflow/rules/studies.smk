@@ -264,7 +264,7 @@ rule import_lens:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
+        mem_mb=5000,
         runtime=30,
     params:
         picture=imports.option,
