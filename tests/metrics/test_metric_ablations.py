@@ -138,3 +138,27 @@ def test_files_that_are_none_are_one_sentence(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match="damaged or out of date"):
             compute_ablations(path)
+
+
+def test_the_command_writes_both_tables_or_says_why_not(tmp_path: Path, lensbench) -> None:
+    path = written(tmp_path / "a.parquet", rows())
+    done = lensbench("ablation-metrics", str(path), "--out", "run", "--options", '{"resamples": 9}')
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in ("ablation", "ablation_contrast"):
+        table = pd.read_parquet(tmp_path / "run" / f"{name}.parquet")
+        assert list(table.columns) == STUDY_TABLES[name]
+        assert len(table)
+    done = lensbench("ablation-metrics", "none.parquet", "--out", "other")
+    assert done.returncode == 1
+    assert done.stderr == "lensbench: none.parquet is missing: run lensbench ablate for that run.\n"
+    assert not (tmp_path / "other").exists()
+
+
+def test_settings_that_ablate_does_not_have_are_refused_before_a_model_is_loaded(lensbench) -> None:
+    done = lensbench(
+        "ablate", "m", "--source", "folder:none", "--dataset", "d", "--model-folder", "m",
+        "--heads", "h.parquet", "--out", "o.parquet", "--options", '{"n": 3}',
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("lensbench: The command ablate takes no setting n: there are ")
+    assert "samples, randoms, least, most, where, mode" in done.stderr
