@@ -281,6 +281,19 @@ if lead is not None:
 prose.say("\n".join(sentences) or "No run has forms in both languages.")
 
 # %% [markdown]
+# And a wrong answer of the same kind (`_other`): as far as it leads, too, Chinese leads for any
+# answer, by its forms, not for this one. `mass`: the language's forms have a mass of 0.1.
+
+# %%
+side_by_side(
+    of_metrics(
+        "language_lead", ["lead_layers", "lead_share"], first="zh", second="en", asked="all"
+    ),
+    ["model", "dataset", "arrival"],
+    {"lead_layers": "Chinese leads by (layers)", "lead_share": "share in which it is earlier"},
+)
+
+# %% [markdown]
 # Asked in different languages, a model that was taught to answer in each writes each; the rows that
 # are asked for digits or English tell most about a language in between.
 

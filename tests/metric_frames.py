@@ -145,7 +145,12 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                     layer=layers, **_band(share * rise, n))  # fmt: skip
         for asked in ("all", "en"):
             for first_language, second in (("zh", "en"), ("zh", "digit")):
-                for arrival, moved in (("top1", 0.0), ("top10", 0.05), ("mass", 0.1)):
+                for arrival, moved in (
+                    ("top1", 0.0),
+                    ("top10", 0.05),
+                    ("mass", 0.1),
+                    ("top10_other", 0.15),
+                ):
                     parts = {
                         "share_only_first": 0.1, "share_first_earlier": 0.3 - moved,
                         "share_tie": 0.1, "share_second_earlier": 0.2 + moved,

@@ -41,8 +41,11 @@ def test_bars_are_the_shares_and_fill_the_whole_width() -> None:
         assert [bar.get_width() for bar in bars] == pytest.approx([rows[part] for part in parts])
         assert bars[0].get_x() == 0
         assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(1)
-    leads = [dot for dot in intervals(figure.axes[3], horizontal=True) if dot[2] != 1.0]
-    rows = table.query("arrival == 'top10' and metric == 'lead_layers'")
+    leads = intervals(figure.axes[3], horizontal=True)
+    # The right answer, and hollow the floor: a wrong one.
+    rows = table.query("arrival in ['top10', 'top10_other'] and metric == 'lead_layers'")
+    hollow = [line for line in figure.axes[3].lines if line.get_markerfacecolor() == "white"]
+    assert {round(float(line.get_xdata()[0]), 6) for line in hollow} == {-1.1}
     assert sorted(leads) == sorted(zip(rows["low"], rows["value"], rows["high"], strict=True))
 
 

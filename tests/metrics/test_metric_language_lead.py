@@ -9,7 +9,7 @@ from hand_runs import LANGUAGES, hand_run
 from metric_runs import Made
 
 from lensbench.metrics.bootstrap import Bootstrap
-from lensbench.metrics.language_lead import MASS, arrival_layer, compared, language_lead
+from lensbench.metrics.language_lead import MASS, another, arrival_layer, compared, language_lead
 from lensbench.trace import read_table
 from synthetic import CONCEPTS, TOKEN_ID
 
@@ -87,8 +87,25 @@ def test_a_numeral_that_two_languages_share_is_the_first_ones() -> None:
     assert values(table, asked="all", first="zh", second="en", arrival="top1")["lead_layers"] == 1
 
 
+def test_a_wrong_answer_of_the_same_kind_is_the_floor() -> None:
+    gold = np.array(["number:2", "number:3", "color:red", "number:7", "number:2"], dtype=object)
+    wrong = ["number:3", "number:7", "", "number:2", "number:3"]
+    assert another(gold).tolist() == wrong
+    # The twos' wrong answer is three: 三 is on top at 0, three at 2; the three's own is two.
+    run = hand_run(
+        [["三", "两", " three", "2"], ["·", "两", "三", " two"]], ["number:2", "number:3"]
+    )
+    (table,) = language_lead(run, Bootstrap(resamples=10))
+    other = values(table, asked="all", first="zh", second="en", arrival="top1_other")
+    assert other["lead_layers"] == 2
+    assert other["share_first_earlier"] == 1
+    own = values(table, asked="all", first="zh", second="en", arrival="top1")
+    assert own["share_only_first"] == 1
+
+
 def test_a_run_that_lists_few_tokens_says_nothing_of_the_tenth() -> None:
     (table,) = language_lead(hand_run([["三", "3"]], ["number:3"]), Bootstrap(resamples=10))
+    # One answer alone has no other of its kind to be held against.
     assert set(table["arrival"]) == {"top1", "mass"}
     # 7 has no Chinese form here: nothing can be said of it.
     (none,) = language_lead(hand_run([["7", "7"]], ["number:7"]), Bootstrap(resamples=10))

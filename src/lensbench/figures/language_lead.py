@@ -17,8 +17,8 @@ CAPTION = (
     "Whether a form of the gold answer arrives among the first k tokens (k = 1 and 10) in Chinese "
     "before English. Left: shares of the samples whose gold has forms in both; right: layer of the "
     "English arrival less that of the Chinese one, over the samples in which both arrive (mean, "
-    "95 % bootstrap interval; right of 0 Chinese is earlier). A language with more forms is the "
-    "likelier to be among the first 10 by chance."
+    "95 % bootstrap interval; right of 0 Chinese is earlier). Hollow: the same of a wrong answer "
+    "of the same kind, the floor, since a language with more forms is likelier there by chance."
 )
 INPUTS = ("language_lead",)
 FIRST, SECOND = "zh", "en"
@@ -69,6 +69,7 @@ def draw(frames: style.Frames) -> Figure:
     for (bars, leads), arrival in zip(axes, arrivals, strict=True):
         rows = table[table["arrival"] == arrival]
         _bars(bars, rows, runs, parts)
+        _leads(leads, table[table["arrival"] == f"{arrival}_other"], runs, models, hollow=True)
         _leads(leads, rows, runs, models)
         bars.set_title(f"first time {ARRIVALS[arrival]}: share of samples")
         leads.set_title("lead of Chinese (layers)")
@@ -97,14 +98,22 @@ def _bars(
 
 
 def _leads(
-    ax: Axes, rows: pd.DataFrame, runs: list[tuple[str, str]], colors: dict[str, Any]
+    ax: Axes,
+    rows: pd.DataFrame,
+    runs: list[tuple[str, str]],
+    colors: dict[str, Any],
+    hollow: bool = False,
 ) -> None:
     ax.grid(axis="y", visible=False)
-    ax.axvline(0, color=style.QUIET, lw=0.6)
+    if not hollow:
+        ax.axvline(0, color=style.QUIET, lw=0.6)
     rows = rows[(rows["metric"] == "lead_layers") & rows["value"].notna()]
     for place, run in enumerate(runs):
         for row in style.of_run(rows, *run).itertuples():
-            style.dot(ax, row, place, colors[run[0]], horizontal=True)
+            at = place + (0.25 if hollow else -0.1)
+            style.dot(ax, row, at, colors[run[0]], horizontal=True, hollow=hollow)
+            if hollow:
+                continue
             ax.annotate(
                 f"n = {row.n}", (1.03, place), xycoords=("axes fraction", "data"), ha="left",
                 va="center", fontsize=style.SMALL - 1, color=style.QUIET,

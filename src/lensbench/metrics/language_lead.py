@@ -4,7 +4,8 @@ The answer has arrived in a language at the first layer at which a form of the g
 language is among the first k tokens, or has a mass of 0.1. A token that is a form in two languages
 counts for the first of them, so a numeral that Chinese and Japanese share is Chinese. Only samples
 whose gold concept has a usable form in both languages are compared. The languages have different
-numbers of forms, and the one with more is the likelier to be among the first k by chance.
+numbers of forms, and the one with more is the likelier to be among the first k by chance: so the
+same is told of a wrong answer of the same kind ("top10_other"), as a floor.
 """
 
 from __future__ import annotations
@@ -63,33 +64,57 @@ def compared(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def arrivals(run: RunData) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+def another(gold: np.ndarray) -> np.ndarray:
+    """Return a wrong answer of the same family for each sample, "" where there is none, [n].
+
+    It is the next of the run's answers by name, so that every answer is as often wrong as right.
+
+    Args:
+        gold: concepts, [n].
+    """
+    families: dict[str, list[str]] = {}
+    for concept in sorted(set(gold)):
+        families.setdefault(concept.split(":")[0], []).append(concept)
+    following = {
+        concept: of_family[(place + 1) % len(of_family)] if len(of_family) > 1 else ""
+        for of_family in families.values()
+        for place, concept in enumerate(of_family)
+    }
+    return np.array([following[concept] for concept in gold], dtype=object)
+
+
+def arrivals(run: RunData) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
     """Yield each way to arrive, "top1", "top10" and "mass", with each language's layers.
 
     Args:
         run: one model on one dataset.
 
     Yields:
-        the name, and language → arrival layer of the samples with a gold form, [n].
+        the name, with "_other" for a wrong answer; the answers looked for, of the samples with a
+        gold form, [n]; and language → arrival layer, [n].
     """
     labels, first = run.meta.languages, run.first
     gold = run.samples["gold"].to_numpy(dtype=object)[run.has_gold]
     wanted = dict.fromkeys(language for pair in PAIRS for language in pair)
     spoken = [language for language in wanted if language in labels]
     widest = max(RANKS)
-    found = language_of_hit(first.top_id[run.has_gold][:, :, :widest], gold, run.forms, labels)
-    # A run that lists fewer tokens says nothing of the tenth.
-    for k in (k for k in RANKS if k <= found.shape[2]):
-        yield (
-            f"top{k}",
-            {
-                language: arrival_layer((found[:, :, :k] == labels.index(language)).any(axis=2))
-                for language in spoken
-            },
-        )
+    top = first.top_id[run.has_gold][:, :, :widest]
+    for answer, ending in ((gold, ""), (another(gold), "_other")):
+        found = language_of_hit(top, answer, run.forms, labels)
+        # A run that lists fewer tokens says nothing of the tenth.
+        for k in (k for k in RANKS if k <= found.shape[2]):
+            yield (
+                f"top{k}{ending}",
+                answer,
+                {
+                    language: arrival_layer((found[:, :, :k] == labels.index(language)).any(axis=2))
+                    for language in spoken
+                },
+            )
     mass = first.concept_mass[run.has_gold]
     yield (
         "mass",
+        gold,
         {
             language: arrival_layer(mass[:, :, labels.index(language)] >= MASS)
             for language in spoken
@@ -116,14 +141,13 @@ def language_lead(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:
         run: one model on one dataset.
         boot: for the intervals.
     """
-    gold = run.samples["gold"].to_numpy(dtype=object)[run.has_gold]
     asked = run.samples["language"].to_numpy(dtype=object)[run.has_gold]
     rows = []
-    for arrival, layers in arrivals(run):
+    for arrival, answer, layers in arrivals(run):
         for first, second in PAIRS:
             if first not in layers or second not in layers:
                 continue
-            usable = _writable(run, gold, first) & _writable(run, gold, second)
+            usable = _writable(run, answer, first) & _writable(run, answer, second)
             for name, mask in by_asked(asked, run.meta.languages):
                 among = usable & mask
                 if not among.any():
