@@ -15,9 +15,9 @@
 #
 # Layers downwards, generated tokens sideways, and in each cell the token that a layer would have
 # said: the picture that most readers know the logit lens by. It comes in two versions that need
-# not agree. One reads every layer through the model's final norm, the other leaves the norm out. This
-# notebook draws both on the same text, measures where they agree, takes apart why they do not, and
-# holds the readout against two other implementations.
+# not agree. One reads every layer through the model's final norm, the other leaves the norm out.
+# This notebook draws both on the same text, measures where they agree, takes apart why they need
+# not, and holds the readout against two other implementations.
 
 # %%
 from IPython.display import display

@@ -108,7 +108,9 @@ def small(content: bytes) -> bytes:
             if stream.tell() <= MOST_BYTES:
                 return stream.getvalue()
         if wide <= 400:
-            raise MissingError(f"is larger than {MOST_BYTES // 1000} kB even at {wide} pixels across")
+            raise MissingError(
+                f"is larger than {MOST_BYTES // 1000} kB even at {wide} pixels across"
+            )
         wide = max(400, wide * 4 // 5)
 
 
@@ -138,7 +140,9 @@ def photograph(page: Path) -> bytes:
             )  # fmt: skip
             return out.read_bytes()
         except (OSError, subprocess.SubprocessError) as error:
-            raise MissingError(f"can't be photographed ({type(error).__name__} of {browser})") from error
+            raise MissingError(
+                f"can't be photographed ({type(error).__name__} of {browser})"
+            ) from error
 
 
 def _font_settings(folder: Path) -> str:

@@ -86,5 +86,6 @@ def test_every_picture_has_a_name_of_its_own_and_a_known_source() -> None:
 
     pictures = [*gallery.FIGURES, *gallery.PAGES]
     assert len({picture.name for picture in pictures}) == len(pictures)
+    assert all((ROOT / "notebooks" / picture.notebook).is_file() for picture in pictures)
     known = {*FIGURES, *RUN_FIGURES}
     assert {Path(picture.source).stem for picture in gallery.FIGURES} <= known

@@ -183,10 +183,13 @@ def test_the_command(lensbench: Callable[..., Done], tmp_path: Path) -> None:
 
 # The project's own notebooks.
 
-#: Numbers that prose may hold because they are cited: notebook → texts as they stand.
+#: Numbers that prose may hold, for none is measured here: cited, part of a name, or a definition.
 CITED = {
     "1_answers_way.py": {"95 %", "75,406", "0.5B"},
+    "2_heads.py": {"0.8", "0.2", "0.5B"},
+    "3_patches.py": {"1.5", "0.0000"},
     "4_heat_map.py": {"95 %"},
+    "5_counting.py": {"95 %"},
     "first_look.py": {"5 %"},
 }
 NUMBER = re.compile(r"\d+(?:[.,]\d+)?\s?%|\d+[.,]\d+\w*")
@@ -202,7 +205,7 @@ def test_a_notebook_is_one_and_types_no_number_that_is_measured(path: Path) -> N
     assert typed <= allowed, f"measured numbers come from f-strings, not: {typed - allowed}"
     assert not [text for text in prose if "$" in text], "pages have no formulas"
     if path.name != "first_look.py":
-        assert any("not show" in text for text in prose), "say what isn't shown"
+        assert any(re.search("(not|n't) show", text) for text in prose), "say what isn't shown"
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     assert not re.search(r"^\s*(import|from) (numpy|scipy|torch|sklearn)", code, re.MULTILINE), (
         "what computes lives in src/"

@@ -148,7 +148,7 @@ def grid(
                 text = number(value, 0 if whole[name] else digits)
                 cells.append(f"<td class=number>{text}</td>")
             else:
-                text = "–" if value is None or value is pd.NA else printable(str(value), 200)
+                text = "–" if pd.isna(value) else printable(str(value), 200)
                 cells.append(f"<td><bdi>{escape(text)}</bdi></td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
     top = f"<caption>{escape(caption)}</caption>" if caption else ""
