@@ -16,7 +16,9 @@ from tests.explorer import planted
 def shown_probability(p: float) -> str:
     """Return a probability with three significant digits, as Python prints it."""
     number = Decimal(f"{p:.2e}")
-    return f"{number.scaleb(2):f} %" if number >= Decimal("1e-4") else f"{p:.2e}".replace("e-0", "e-")
+    return (
+        f"{number.scaleb(2):f} %" if number >= Decimal("1e-4") else f"{p:.2e}".replace("e-0", "e-")
+    )
 
 
 def shown_token(text: str, fragment: bool = False) -> str:

@@ -47,7 +47,9 @@ def test_what_is_chosen_is_told(open_page: Open) -> None:
         f"best layer 3: {best} {most}"
     )
     stage = page.locator("#stage")
-    assert stage.get_attribute("aria-label") == "Patches of the picture, overview: 4 rows by 5 columns"
+    assert (
+        stage.get_attribute("aria-label") == "Patches of the picture, overview: 4 rows by 5 columns"
+    )
 
 
 def test_enter_locks_and_escape_unlocks(open_page: Open) -> None:
@@ -136,7 +138,18 @@ def test_the_tab_key_reaches_every_control_in_order(open_page: Open) -> None:
         if name == "BODY":
             break
         reached.append(name)
-    wanted = ["theme", "help", "view", "stage", "layer", "opacity", "mask", "token", "part", "table"]
+    wanted = [
+        "theme",
+        "help",
+        "view",
+        "stage",
+        "layer",
+        "opacity",
+        "mask",
+        "token",
+        "part",
+        "table",
+    ]
     assert [name for name in reached if name in wanted] == wanted
     assert {"step", "scale"} <= set(reached)
 

@@ -127,7 +127,9 @@ def test_a_picture_is_turned_as_it_says(tmp_path: Path) -> None:
     assert embedded(tmp_path / "turned.jpg")[0].height == 40
 
 
-def test_the_commands_make_the_site(lensbench: object, run: dict[str, Path], tmp_path: Path) -> None:
+def test_the_commands_make_the_site(
+    lensbench: object, run: dict[str, Path], tmp_path: Path
+) -> None:
     folder = str(tmp_path / "explorer/planted-llava/scenes")
     done: Done = lensbench(  # type: ignore[operator]
         "explorer-pages", "--closeup", str(run["closeup"]),

@@ -93,8 +93,9 @@ function drawDetails() {
   const position = shown();
   const place = byId("details");
   byId("locked").hidden = !state.locked;
-  byId("to-best").hidden = position < 0;
-  place.hidden = position < 0;
+  byId("to-best").disabled = position < 0;
+  // Its room stays, so that nothing moves away under the pointer.
+  place.classList.toggle("empty", position < 0);
   if (position < 0) {
     byId("details-where").textContent = stage.element ? "Hover or choose a patch." : "Choose a position in the table.";
     return;

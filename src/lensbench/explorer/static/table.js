@@ -90,6 +90,9 @@ function drawTable() {
   const wanted = lastRow - firstRow + 1;
   while (table.rows.length < wanted) table.rows.push(newRow());
   const chosen = shown();
+  // Wherever it now is, even on a row that is put away.
+  table.active?.removeAttribute("id");
+  table.active = null;
   // A row, and in it a column, keeps its element while it stays in sight.
   const n = table.rows.length;
   const used = new Set();
@@ -99,8 +102,7 @@ function drawTable() {
     drawRow(row, position, firstCol, lastCol, chosen);
   }
   for (const row of table.rows) if (row.element.hidden === used.has(row)) row.element.hidden = !used.has(row);
-  const active = chosen >= firstRow && chosen <= lastRow && state.layer >= firstCol && state.layer <= lastCol;
-  if (active) table.element.setAttribute("aria-activedescendant", "cell-now");
+  if (table.active) table.element.setAttribute("aria-activedescendant", "cell-now");
   else table.element.removeAttribute("aria-activedescendant");
 }
 
@@ -195,8 +197,10 @@ function drawCell(cell, position, layer, best, chosen) {
   if (found.cells[layer * data.positions + position]) classes += " hit";
   if (active) classes += " active";
   if (cell.classes !== classes) cell.className = cell.classes = classes;
-  if (active) cell.id = "cell-now";
-  else if (cell.id) cell.removeAttribute("id");
+  if (active) {
+    cell.id = "cell-now";
+    table.active = cell;
+  }
 }
 
 /** Return what stands at the head of a position's row. */
