@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,8 @@ def read_imported(folder: str | Path, limit: int) -> Iterator[Sample]:
 
 
 def _with(sample: Sample, **more: object) -> Sample:
-    return Sample(**{**sample.__dict__, **more})  # type: ignore[arg-type]
+    values: dict[str, Any] = {**sample.__dict__, **more}
+    return Sample(**values)
 
 
 def _optional(folder: str | Path, name: str) -> pd.DataFrame:
@@ -90,6 +92,7 @@ def _read(
     meta = read_meta(folder)
     samples = read_table(folder, "samples")
     patches, words = (_by_sample(_optional(folder, name)) for name in ("patches", "words"))
+    row: Any
     for row in samples[samples["rejected"].isna()].head(limit).itertuples(index=False):
         where = f"{folder}, sample {row.sample_id},"
         parts = [
@@ -103,7 +106,9 @@ def _read(
             for name, axis in _AXES.items()
         }
         order = np.argsort(joined.pop("position"), kind="stable")
-        cut = {name: values.take(order, axis=_AXES[name]) for name, values in joined.items()}
+        cut: dict[str, Any] = {
+            name: values.take(order, axis=_AXES[name]) for name, values in joined.items()
+        }
         about = {name: str(getattr(row, name) or "") for name in _TEXTS}
         about |= {"model": meta.model, "dataset": meta.dataset, "lens": meta.lens}
         yield (
@@ -157,7 +162,7 @@ def _tops(frame: pd.DataFrame, layers: int) -> dict[str, np.ndarray]:
     }
 
 
-def _generated(frame: pd.DataFrame | None, row: object, meta: TraceMeta) -> dict[str, np.ndarray]:
+def _generated(frame: pd.DataFrame | None, row: Any, meta: TraceMeta) -> dict[str, np.ndarray]:
     """Return the generated steps from 1 on as positions; step 0 is read at the prompt's last."""
     if frame is None:
         return {}
@@ -167,12 +172,12 @@ def _generated(frame: pd.DataFrame | None, row: object, meta: TraceMeta) -> dict
     layers = meta.n_layers + 1
     n = len(later) // layers
     steps = later["step"].to_numpy()[:n]
-    ids = np.asarray(row.generated_ids)  # type: ignore[attr-defined]
+    ids = np.asarray(row.generated_ids)
     # What stands at step s is the token that step s - 1 gave.
     there = np.array([ids[step - 1] if step <= len(ids) else -1 for step in steps], dtype=int)
     return {
         **_tops(later, layers),
-        "position": row.n_tokens + steps - 1,  # type: ignore[attr-defined]
+        "position": row.n_tokens + steps - 1,
         "token_id": there,
         "patch": np.full(n, -1),
         "place": np.full((n, 3), -1),
@@ -191,13 +196,12 @@ def _convergence(path: str | Path | None) -> dict[tuple[str, int], tuple[int, bo
         raise TraceError(f"{path} is missing: run `lensbench metrics` for this run.") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TraceError(f"{path} is damaged or no convergence table: make it again.") from error
-    return {
-        (str(row.sample_id), int(row.step)): (
-            int(row.convergence_layer),
-            None if pd.isna(row.correct_final) else bool(row.correct_final),
-        )
-        for row in frame.itertuples(index=False)
-    }
+    found: dict[tuple[str, int], tuple[int, bool | None]] = {}
+    row: Any
+    for row in frame.itertuples(index=False):
+        right = None if pd.isna(row.correct_final) else bool(row.correct_final)
+        found[str(row.sample_id), int(row.step)] = (int(row.convergence_layer), right)
+    return found
 
 
 def _steps(
@@ -207,11 +211,12 @@ def _steps(
     meta: TraceMeta,
 ) -> tuple[Step, ...]:
     found = []
+    step: Any
     for step, part in frame.groupby("step", sort=True):
         rows = part.sort_values("layer")
         gold = rows["gold_rank"].to_numpy()
         known = bool((gold >= 0).all())
-        number = int(step)  # type: ignore[call-overload]
+        number = int(step)
         found.append(
             Step(
                 number,
