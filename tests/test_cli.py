@@ -106,6 +106,7 @@ def test_last_lines_tell_what_is_there_and_what_is_missing(
     told = lensbench("made").stdout
     assert "from 1 models (a-model) in 1 runs" in told
     assert "results/metrics/" in told
+    assert "results/explorer/               0 pages of samples; index.html leads to them" in told
     assert "Missing: results/paper/lensbench.pdf" in told
     assert told.splitlines()[-1].split()[0] in {"sudo", "conda"}
     (tmp_path / "results/paper").mkdir()

@@ -262,6 +262,8 @@ def summary(results: str | Path = "results") -> list[str]:
         ("metrics", "*.csv", "tables of every metric"),
         ("figures", "**/*.pdf", "figures, as PDF and PNG"),
         ("tables", "*.tex", "tables for print, as CSV and LaTeX"),
+        ("notebooks", "*.html", "studies, one page each"),
+        ("explorer", "*/*/*.html", "pages of samples; index.html leads to them"),
     ):
         count = len(list((folder / place).glob(pattern)))
         lines.append(f"  {folder / place}/".ljust(32) + f"{count} {what}")
