@@ -55,6 +55,18 @@ FIGURES = (
         "2_heads.py",
     ),
     Picture(
+        "ablation", "figures/ablation.png", "What switching heads off does to the answer",
+        "2_heads.py",
+    ),
+    Picture(
+        "patch_maps", "figures/patch_maps.png", "Where patches speak and where they are blank",
+        "3_patches.py",
+    ),
+    Picture(
+        "patch_regions", "figures/patch_regions.png",
+        "Which patches name the object: inside its box, on the border, outside", "3_patches.py",
+    ),
+    Picture(
         "tokens", "figures/smollm2-135m/facts/tokens.png",
         "A language model's heat map: top token by layer and generated token", "4_heat_map.py",
     ),
@@ -64,6 +76,18 @@ FIGURES = (
     ),
     Picture(
         "han_in_topk", "figures/han_in_topk.png", "Han in the top k by layer", "5_counting.py"
+    ),
+    Picture(
+        "han_floor", "figures/han_floor.png", "How much of the Han there is for any picture",
+        "5_counting.py",
+    ),
+    Picture(
+        "language_lead", "figures/language_lead.png", "Does the answer arrive in Chinese first?",
+        "5_counting.py",
+    ),
+    Picture(
+        "by_variant", "figures/by_variant.png", "Accuracy and convergence against picture size",
+        "5_counting.py",
     ),
     Picture(
         "accuracy_by_answer", "figures/accuracy_by_answer.png", "Accuracy by answer and layer",

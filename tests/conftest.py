@@ -44,7 +44,7 @@ def lensbench(
 def tree(tmp_path: Path) -> Path:
     """Return a copy of what the workflow is made of, in an empty folder."""
     copy = tmp_path / "copy"
-    for name in ("workflow", "config", "paper"):
+    for name in ("workflow", "config", "paper", "notebooks"):
         shutil.copytree(ROOT / name, copy / name)
     for name in ("Snakefile", "environment.yml"):
         shutil.copy(ROOT / name, copy / name)

@@ -33,6 +33,10 @@ datasets:
   fills: {{n: 0}}
   flowers: {{n: 0}}
 extraction: {{shards: 1}}
+closeups: {{n: 2}}
+variants: {{n: 4, sizes: [24]}}
+ablation: {{n: 3, random_groups: 2}}
+explorer: {{samples: 2}}
 metrics: {{resamples: 100}}
 """
 

@@ -388,6 +388,8 @@ def test_one_file_adds_a_model_end_to_end(
     settings = ["--configfile", "mine.yaml"]
     targets = [f"results/tables/{name}.csv" for name in TABLES]
     targets += [
+        "results/metrics/patch_best.csv",
+        "results/explorer/index.html",
         "results/figures/accuracy_by_layer.pdf",
         "results/figures/tiny-fifth/facts/tokens.png",
     ]
@@ -395,15 +397,18 @@ def test_one_file_adds_a_model_end_to_end(
     assert done.returncode == 0, done.stdout + done.stderr
     for name in RUN_TABLES:
         frame = pd.read_csv(tree / f"results/metrics/{name}.csv", keep_default_na=False)
-        expected = set() if name == "stages" else {"tiny-fifth", "tiny-first"}
+        # Pictures, and questions that are simple or not, are what facts have none of.
+        pictured = {"stages", "head_summary", "matched_kinds"}
+        expected = set() if name in pictured else {"tiny-fifth", "tiny-first"}
         assert set(frame["model"]) == expected, name
     from lensbench.figures.frames import read_tables
 
     for name, spec in FIGURES.items():
         frames = read_tables(tree / "results/metrics", spec.inputs)
         texts = " ".join(text.get_text() for text in spec.draw({**frames}).findobj(Text))
-        # Heads are drawn of runs with pictures, which facts have none of.
-        assert ("tiny-fifth" in texts) == (name != "heads"), name
+        pictured = ("heads", "head_spread", "head_views", "ablation", "by_variant", "han_floor")
+        drawn = not name.startswith("patch_") and name not in (*pictured, "matched_kinds")
+        assert ("tiny-fifth" in texts) == drawn, name
     again = snakemake(*targets, *settings)
     assert "Nothing to be done" in again.stdout + again.stderr
     provenance = json.loads(
