@@ -57,9 +57,10 @@ def test_print_shows_the_picture_and_hides_the_controls(open_page: Open) -> None
     page = open_page(fragment="#patch=7", theme="dark")
     page.emulate_media(media="print")
     assert page.locator("#stage").is_visible()
-    assert page.locator("#details").is_visible()
+    assert page.locator("#details li button").first.is_visible()
     assert page.locator("#token").is_hidden()
     assert page.locator("#layer").is_hidden()
+    assert page.locator("#opacity").is_hidden()
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == "rgb(255, 255, 255)"
 
