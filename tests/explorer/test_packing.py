@@ -75,6 +75,22 @@ def test_places_entropies_and_best_layers_are_those_planted(sample: tuple[Sample
     assert texts == [" three", planted.TOKENS[73][0]]
 
 
+def test_the_trajectory_is_the_trace_s(sample: tuple[Sample, Any]) -> None:
+    (first, *later) = pack(*sample)["trajectory"]
+    rows = planted.trajectory("x", 3, True)
+    rows = rows[rows["step"] == 0]
+    for name in ("final", "gold"):
+        wanted = [float(f"{p:.2e}") for p in np.exp(rows[f"{name}_logprob"].astype(np.float32))]
+        assert [naive_probability(code) for code in first[f"{name}_probability"]] == wanted
+        assert np.allclose(first[f"{name}_logprob"], rows[f"{name}_logprob"], atol=1e-4)
+        assert first[f"{name}_rank"] == rows[f"{name}_rank"].tolist()
+    texts = pack(*sample)["tokens"]["text"]
+    assert [texts[index] for index in first["top"][planted.CONVERGENCE :]] == [" three"] * 4
+    assert texts[first["final"]] == " three"
+    assert first["convergence"] == planted.CONVERGENCE
+    assert [(step["step"], step["convergence"]) for step in later] == [(1, None), (2, None)]
+
+
 def test_attention_is_kept_to_a_hundredth_of_the_largest(sample: tuple[Sample, Any]) -> None:
     packed = pack(*sample)
     about = packed["attention"]

@@ -143,8 +143,12 @@ def _trajectory(sample: Sample, index: Any) -> list[dict[str, Any]]:
             "step": step.step,
             "final": int(index(np.array([step.final_id]))[0]),
             "final_logprob": _rounded(step.final_logprob),
+            "final_probability": probability_codes(step.final_logprob).tolist(),
             "final_rank": step.final_rank.tolist(),
             "gold_logprob": None if step.gold_logprob is None else _rounded(step.gold_logprob),
+            "gold_probability": None
+            if step.gold_logprob is None
+            else probability_codes(step.gold_logprob).tolist(),
             "gold_rank": None if step.gold_rank is None else step.gold_rank.tolist(),
             "top": index(step.top_id).tolist(),
             "top_probability": probability_codes(step.top_logprob).tolist(),

@@ -103,16 +103,10 @@ function layerNote(step) {
     return element("span", {}, swatch, text);
   };
   const parts = [key("accent", "final token "), isolated(tokenText(step.final))];
-  parts.push(` at layer ${layer}: ${shownLogprob(step.final_logprob[layer])}, rank ${step.final_rank[layer]}`);
+  parts.push(` at layer ${layer}: ${shownProbability(step.final_probability[layer])}, rank ${step.final_rank[layer]}`);
   if (step.gold_logprob) {
-    parts.push(" · ", key("gold", "gold token: "), `${shownLogprob(step.gold_logprob[layer])}, rank ${step.gold_rank[layer]}`);
+    parts.push(" · ", key("gold", "gold token: "), `${shownProbability(step.gold_probability[layer])}, rank ${step.gold_rank[layer]}`);
   }
   parts.push(` · likeliest at layer ${layer}: `, isolated(tokenText(step.top[layer])), ` ${shownProbability(step.top_probability[layer])}`);
   return parts;
-}
-
-/** Return a log-probability with three significant digits of its probability. */
-function shownLogprob(logprob) {
-  const share = 100 * Math.exp(logprob);
-  return share >= 0.01 ? `${share.toPrecision(3)} %` : `${Math.exp(logprob).toExponential(2)}`;
 }
