@@ -134,7 +134,8 @@ def verdict(rows: Mapping[str, pd.Series]) -> str:
     inside, border, gap = rows[INSIDE], rows[BORDER], rows[DIFFERENCE]
     for name, row in ((INSIDE, inside), (BORDER, border)):
         if row["low"] == row["high"]:
-            return f"all patches {name} are alike, so the interval says too little"
+            place = "inside" if name == INSIDE else "on the border"
+            return f"all patches {place} are alike, so the interval says too little"
     if gap["low"] > 0:
         return "the border names the object more often"
     if gap["high"] < 0:

@@ -76,7 +76,7 @@ def draw(frames: style.Frames) -> Figure:
         )  # fmt: skip
     # Room for the two lines of text, whatever the highest bar is.
     first = panels.axes[0]
-    first.set_ylim(0, 1.45 * max(ax.dataLim.y1 for ax in panels.axes))
+    first.set_ylim(0, 1.7 * max(ax.dataLim.y1 for ax in panels.axes))
     first.set_yticks([tick for tick in first.get_yticks() if 0 <= tick <= 1])
     panels.label("best layer", "share of patches")
     handles = [Patch(color=style.INK), Patch(color=_BLANK)]
