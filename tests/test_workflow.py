@@ -455,10 +455,12 @@ def test_runs_with_pictures_are_those_of_datasets_that_have_some() -> None:
             with_pictures(runs, [name])
 
 
-def test_closeups_and_other_pictures_follow_the_configuration(snakemake: Snakemake) -> None:
+def test_closeups_and_other_pictures_follow_the_configuration(
+    tree: Path, snakemake: Snakemake
+) -> None:
+    (tree / "mine.yaml").write_text("variants: {n: 5, sizes: [40]}\n", encoding="utf-8")
     target = "results/variants/lensbench-qwen2vl/scenes/40/samples.parquet"
-    config = ("--config", "variants={n: 5, sizes: [40]}")
-    done = snakemake("-n", "-p", target, *config)
+    done = snakemake("-n", "-p", target, "--configfile", "mine.yaml")
     assert done.returncode == 0, done.stderr
     assert "--picture native --picture 40 --picture blank" in done.stdout
     assert '"samples": 5' in done.stdout
