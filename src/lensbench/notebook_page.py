@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 from pygments.formatters import HtmlFormatter
+
+from lensbench.webfonts import font_faces
 
 _SHOWN = ["text/html", "text/markdown", "image/png", "image/svg+xml", "text/plain"]
 _HERE = Path(__file__).parent
@@ -36,11 +39,13 @@ def to_html(notebook: Any, source: str) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    title = title_of(notebook) or source
     page = environment.get_template("notebook_page.html.jinja").render(
-        title=title_of(notebook) or source,
+        title=title,
         cells=Markup(cells),
         source=source,
         code_style=Markup(_code_style()),
+        faces=Markup(font_faces([unescape(cells), title, source])),
     )
     return page.strip() + "\n"
 

@@ -33,7 +33,8 @@ _BASE = ("files.py", "errors.py")
 _WORDS = ("scripts.py", "lexicon.py", "data")
 _TRACE = ("trace.py", "trace_schema.py", "trace_checks.py")
 _MODEL = (*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens", "inspection.py", "pixels.py")
-_SHOW = (*_BASE, "figures", "tables", "numbers.py", "data/reference")
+_SHOW = (*_BASE, "figures", "fontfiles.py", "tables", "numbers.py", "data/reference")
+_PAGE = ("fontfiles.py", "webfonts.py")
 ROOMS = {
     "dataset": (*_BASE, *_WORDS, "datasets", "downloads", "pixels.py"),
     "model": _MODEL,
@@ -52,15 +53,18 @@ ROOMS = {
     ),
     "metrics": (*_BASE, *_TRACE, "metrics", "lexicon.py", "data"),
     "show": _SHOW,
-    "explorer": (*_BASE, *_TRACE, "datasets/manifest.py", "lexicon.py", "pixels.py", "explorer"),
+    "explorer": (
+        *(*_BASE, *_TRACE, *_PAGE, "datasets/manifest.py", "lexicon.py", "pixels.py", "explorer"),
+    ),
     "notebook": (
-        *(*_MODEL, *_SHOW, "metrics", "prose.py", "patch_prose.py", "peers.py", "raw_normed.py"),
-        *("notebooks.py", "notebook_page.py", "notebook_page.html.jinja", "look*.py", "data"),
+        *(*_MODEL, *_SHOW, *_PAGE, "metrics", "prose.py", "patch_prose.py", "peers.py"),
+        *("raw_normed.py", "look*.py", "data"),
+        *("notebooks.py", "notebook_page.py", "notebook_page.html.jinja"),
         "notebook_cells.html.jinja",
     ),
     "paper": (
-        *("paper.py", "figures/fonts.py", "figures/registry.py", "tables/__init__.py"),
-        *("downloads/sources.py", "data/sources.csv"),
+        *("paper.py", "figures/fonts.py", "fontfiles.py", "figures/registry.py"),
+        *("tables/__init__.py", "downloads/sources.py", "data/sources.csv"),
     ),
 }
 

@@ -84,7 +84,7 @@ def test_the_policy_names_exactly_what_is_there(site: Path) -> None:
         ]
         assert policy[1].replace("&#39;", "'") == (
             f"default-src 'none'; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}'; "
-            "img-src data:; base-uri 'none'; form-action 'none'"
+            "img-src data:; font-src data:; base-uri 'none'; form-action 'none'"
         )
         assert not re.search(r"<[^>]+\s(on\w+|style)=", text.replace(script, ""))
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import jinja2
 
+from lensbench.webfonts import font_faces
+
 _HERE = Path(__file__).parent
 #: Parts of the script of each kind of page, in order; each file says what it is for.
 SCRIPTS = {
@@ -39,16 +41,20 @@ def render(kind: str, payload: Any, **values: Any) -> str:
         payload: what its script reads, as JSON can hold it.
         values: what its template prints, escaped.
     """
-    script, style = _joined("js", SCRIPTS[kind]), _joined("css", STYLES[kind])
+    script, data = _joined("js", SCRIPTS[kind]), script_json(payload)
+    said = map(str, values.values())
+    # The data last: its tokens come commonest first, should there be more than a font may hold.
+    faces = font_faces([_source(kind), script, *said, data])
+    style = f"{_joined('css', STYLES[kind])}{faces}\n"
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        "img-src data:; font-src data:; base-uri 'none'; form-action 'none'"
     )
     return _template(kind).render(
         policy=policy,
         script=script,
         style=style,
-        payload=script_json(payload),
+        payload=data,
         visible=visible,
         **values,
     )
@@ -82,6 +88,12 @@ def _joined(ending: str, names: Sequence[str]) -> str:
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+@cache
+def _source(kind: str) -> str:
+    """Return a template's text, whose arrows and signs the page shows."""
+    return (_HERE / "templates" / f"{kind}.html.jinja").read_text(encoding="utf-8")
 
 
 @cache

@@ -8,62 +8,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import re
 import unicodedata
 from functools import cache
 from pathlib import Path
 
-from fontTools.ttLib import TTFont
-from matplotlib import font_manager, get_data_path
+from matplotlib import font_manager
 
-from lensbench.errors import LensbenchError
 from lensbench.files import atomic_path
+from lensbench.fontfiles import first_font, font_paths
 
-# Order matters: the first font that has a character prints it. DejaVu comes before the CJK font,
-# whose arrows and symbols are as wide as an ideograph.
-_SCRIPTS = (
-    "Arabic", "Hebrew", "Devanagari", "Thai", "Armenian", "Bengali", "Ethiopic", "Georgian",
-    "Gujarati", "Gurmukhi", "Kannada", "Khmer", "Lao", "Malayalam", "Myanmar", "Oriya", "Sinhala",
-    "Tamil", "Telugu",
-)  # fmt: skip
-_CHAIN: tuple[tuple[str, str], ...] = (
-    ("manimgx_fonts", "NotoSans[wght].ttf"),
-    *(("manimgx_fonts", f"NotoSans{script}[wght].ttf") for script in _SCRIPTS),
-    ("matplotlib", "DejaVuSans.ttf"),
-    ("cvttf_NotoSansCJK_Regular", "NotoSansCJKtc-Regular.otf"),
-    ("manimgx_fonts", "NotoSansSymbols[wght].ttf"),
-    ("manimgx_fonts", "NotoEmoji[wght].ttf"),
-)
-_DISTRIBUTION = {
-    "manimgx_fonts": "manimgx-fonts",
-    "cvttf_NotoSansCJK_Regular": "cvttf-notosanscjk-regular",
-}
 _NAMED = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "⟨CR⟩"}
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _VARIATION = {chr(code) for code in range(0xFE00, 0xFE10)}
 _JOINERS = {"\u200c", "\u200d"}
-
-
-def font_paths() -> tuple[Path, ...]:
-    """Return the absolute paths of the chain's font files, the first choice first.
-
-    Raises:
-        LensbenchError: if a font package isn't installed, or lacks its file.
-    """
-    return tuple(_font_path(module, file) for module, file in _CHAIN)
-
-
-def _font_path(module: str, file: str) -> Path:
-    if module == "matplotlib":
-        return Path(get_data_path()) / "fonts" / "ttf" / file
-    spec = importlib.util.find_spec(module)
-    folder = Path(spec.origin).parent if spec is not None and spec.origin else None
-    if folder is None or not (folder / file).is_file():
-        raise LensbenchError(
-            f"The font {file} isn't installed: run `pip install {_DISTRIBUTION[module]}`."
-        )
-    return folder / file
 
 
 @cache
@@ -84,20 +42,9 @@ def register() -> tuple[str, ...]:
     return tuple(families)
 
 
-@cache
-def _first_font() -> dict[int, int]:
-    """Return, for each code point that can be printed, the place in the chain of its font."""
-    place_of: dict[int, int] = {}
-    for place, path in enumerate(font_paths()):
-        with TTFont(path, lazy=True) as font:
-            for point in font.getBestCmap():
-                place_of.setdefault(point, place)
-    return place_of
-
-
 def covered() -> frozenset[int]:
     """Return the code points that some font of the chain has a glyph for."""
-    return frozenset(_first_font())
+    return frozenset(first_font())
 
 
 @cache
@@ -107,14 +54,14 @@ def families_for(text: str) -> tuple[str, ...]:
     matplotlib looks up every family it is given at every layout of a text: two dozen of them make
     a figure ten times slower, and most texts need one.
     """
-    place_of, families = _first_font(), register()
+    place_of, families = first_font(), register()
     needed = {place_of[ord(char)] for char in text if ord(char) in place_of}
     return tuple(families[place] for place in sorted(needed | {0}))
 
 
 def missing_glyphs(text: str) -> set[str]:
     """Return the characters of `text` that no font of the chain can print; line ends aside."""
-    return {char for char in text if char != "\n" and ord(char) not in _first_font()}
+    return {char for char in text if char != "\n" and ord(char) not in first_font()}
 
 
 def printable(text: str, width: int | None = None) -> str:
