@@ -1,4 +1,4 @@
-"""What many tests share: a copy of the project's tree, and a small text model without downloads."""
+"""What many tests share: the command, a copy of the project's tree, one Chromium."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 from tests.commands import Done
 
 from lensbench import cli
@@ -65,3 +66,18 @@ def snakemake(tree: Path) -> Snakemake:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return the system's Chromium, one for all tests of pages."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.fail(
+            "Pages are tested in Chromium, which is not there: apt-get install chromium.",
+            pytrace=False,
+        )
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()

@@ -1,13 +1,12 @@
-"""One Chromium for all tests of the explorer, one planted site, and pages that must stay silent."""
+"""For all tests of the explorer: one planted site, and pages that must stay silent."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page
 from tests.explorer import planted
 
 from lensbench.explorer import write_index, write_pages
@@ -26,21 +25,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pages(runs[2], imported=planted.write_import(root))
     write_index(runs, explorer / "index.html")
     return explorer
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Return the system's Chromium."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.fail(
-            "The explorer is tested in Chromium, which is not there: apt-get install chromium.",
-            pytrace=False,
-        )
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
