@@ -19,6 +19,7 @@ from fontTools.pens.boundsPen import BoundsPen
 from fontTools.ttLib import TTFont
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageChops
 from playwright.sync_api import Browser, Page
 from tests.explorer import realistic
 
@@ -194,6 +195,20 @@ def pictures(page: Page, parent: str, characters: str) -> list[bytes]:
     return taken
 
 
+def assert_first_layout_holds(page: Page) -> None:
+    """Fail if laying the page out again, now that its fonts are read, changes what it shows."""
+    page.wait_for_timeout(300)
+    shots = [page.screenshot()]
+    for size in ("30px", ""):
+        page.evaluate("size => { document.body.style.fontSize = size; }", size)
+        page.wait_for_timeout(100)
+    shots.append(page.screenshot())
+    before, after = (Image.open(io.BytesIO(shot)).convert("L") for shot in shots)
+    changed = np.asarray(ImageChops.difference(before, after)) > 0
+    # A box instead of a letter is a hundred pixels; the edge of a rounded corner may be a few.
+    assert changed.sum() < 30
+
+
 def assert_no_boxes(page: Page, parent: str) -> None:
     family = page.locator(parent).first.evaluate("node => getComputedStyle(node).fontFamily")
     assert family.endswith(f'"{FAMILY}"')
@@ -257,6 +272,7 @@ def test_a_notebook_s_page_has_no_empty_boxes(opened: Open, tmp_path: Path) -> N
     (tmp_path / "results").mkdir()
     run_notebook(source, tmp_path / "results", tmp_path / "tiny.html")
     page = opened(tmp_path / "tiny.html")
+    assert_first_layout_holds(page)
     assert_no_boxes(page, "h1")
     assert_no_boxes(page, "pre.stream")
 
@@ -278,6 +294,7 @@ def test_an_explorer_s_pages_have_no_empty_boxes(opened: Open, tmp_path: Path) -
     for name in ("page.html", "index.html"):
         page = opened(tmp_path / name)
         page.wait_for_selector("html[data-ready]")
+        assert_first_layout_holds(page)
         assert_no_boxes(page, "main")
 
 
