@@ -197,16 +197,16 @@ def pictures(page: Page, parent: str, characters: str) -> list[bytes]:
 
 def assert_first_layout_holds(page: Page) -> None:
     """Fail if laying the page out again, now that its fonts are read, changes what it shows."""
-    page.wait_for_timeout(300)
+    page.wait_for_timeout(600)
     shots = [page.screenshot()]
     for size in ("30px", ""):
         page.evaluate("size => { document.body.style.fontSize = size; }", size)
-        page.wait_for_timeout(100)
+        page.wait_for_timeout(600)
     shots.append(page.screenshot())
     before, after = (Image.open(io.BytesIO(shot)).convert("L") for shot in shots)
-    changed = np.asarray(ImageChops.difference(before, after)) > 0
-    # A box instead of a letter is a hundred pixels; the edge of a rounded corner may be a few.
-    assert changed.sum() < 30
+    # Edges of rounded corners change by a shade; a box in a letter's place, from light to dark.
+    changed = np.asarray(ImageChops.difference(before, after)) > 80
+    assert changed.sum() < 10
 
 
 def assert_no_boxes(page: Page, parent: str) -> None:
@@ -267,7 +267,12 @@ def test_letters_are_joined_and_vowels_in_their_places(opened: Open, tmp_path: P
 def test_a_notebook_s_page_has_no_empty_boxes(opened: Open, tmp_path: Path) -> None:
     said = " ".join([*WORDS, *PAIRS])
     source = tmp_path / "tiny.py"
-    cells = f"# %% [markdown]\n# # {said}\n# %%\nprint({said + HOSTILE!r})\n"
+    # A heading like this one stayed boxes where the page named system-ui.
+    cells = (
+        "# %% [markdown]\n# # 中文 and ไทย: tokens of a page\n"
+        "# Words such as नमस्ते, مرحبا, 한글 and さん in prose, `中文` in code, 🙂.\n"
+        f"# %%\nprint({said + HOSTILE!r})\n"
+    )
     source.write_text(cells, encoding="utf-8")
     (tmp_path / "results").mkdir()
     run_notebook(source, tmp_path / "results", tmp_path / "tiny.html")
