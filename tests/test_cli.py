@@ -103,10 +103,14 @@ def test_last_lines_tell_what_is_there_and_what_is_missing(
     run.mkdir(parents=True)
     (run / "summary.parquet").touch()
     (tmp_path / "results/metrics/summary.csv").touch()
+    (tmp_path / "results/explorer/a-model/facts").mkdir(parents=True)
+    for page in ("index.html", "a-model/facts/facts-00000.html"):
+        (tmp_path / "results/explorer" / page).touch()
     told = lensbench("made").stdout
     assert "from 1 models (a-model) in 1 runs" in told
     assert "results/metrics/" in told
-    assert "results/explorer/               0 pages of samples; index.html leads to them" in told
+    (explored,) = [line for line in told.splitlines() if "results/explorer/" in line]
+    assert explored.split(maxsplit=1)[1] == "1 pages of samples; index.html leads to them"
     assert "Missing: results/paper/lensbench.pdf" in told
     assert told.splitlines()[-1].split()[0] in {"sudo", "conda"}
     (tmp_path / "results/paper").mkdir()
