@@ -54,6 +54,23 @@ def page(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
+def test_a_notebook_with_nothing_to_tell_ends_there_with_its_sentence(
+    page: Callable[..., str],
+) -> None:
+    found = page(
+        "print('before')",
+        "from lensbench import prose\nprint('here')\n"
+        "raise prose.NothingToTellError('These results have no `such` run.')",
+        "print('af' + 'ter')",
+    )
+    told = " ".join(Parsed(found).texts)
+    assert "before" in told
+    assert "here" in told
+    assert "These results have no" in told
+    assert "after" not in told
+    assert "most recent call last" not in told
+
+
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\\u202e"
 
 

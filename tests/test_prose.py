@@ -44,7 +44,7 @@ def test_a_table_escapes_and_rounds() -> None:
     html = prose.grid(frame, digits=2, caption="<u>").data
     assert "<td><bdi>&lt;i&gt;&amp;</bdi></td><td class=number>3</td><td class=number>0.13" in html
     assert "<td><bdi>–</bdi></td><td class=number>1,200</td><td class=number>–" in html
-    assert "<caption>&lt;u&gt;</caption>" in html
+    assert "<caption><bdi>&lt;u&gt;</bdi></caption>" in html
     assert "<th>t&lt;</th>" in html
     assert "v" not in prose.grid(frame, {"n": "count"}).data
 
@@ -87,6 +87,11 @@ def test_the_first_run_of_words_alone() -> None:
 def test_figures_are_inside_with_what_they_show(tmp_path: Path) -> None:
     figure = Figure(figsize=(2, 1))
     figure.add_subplot().plot([1, 2])
+    hostile = prose.drawn(figure, "answer: \u202eevil\x07").data
+    assert not {"\u202e", "\x07"} & set(hostile)
+    assert not {"\u202e", "\x07"} & set(
+        prose.grid(pd.DataFrame({"a": [1]}), caption="\u202e\x07").data
+    )
     html = prose.drawn(figure, 'a "quoted" <caption>').data
     assert html.count("data:image/png;base64,iVBOR") == 1
     assert 'width="240" alt="a &quot;quoted&quot; &lt;caption&gt;"' in html

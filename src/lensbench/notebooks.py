@@ -15,6 +15,7 @@ from typing import Any
 from lensbench.errors import DataError, LensbenchError, reason_of
 from lensbench.files import atomic_path
 from lensbench.notebook_page import title_of, to_html
+from lensbench.prose import NothingToTellError
 
 TIME_LIMIT = 600.0
 #: The names under which a notebook finds its folder of results and its settings.
@@ -134,6 +135,9 @@ def _execute(notebook: Any, name: str, variables: Mapping[str, str], time_limit:
             # The client shuts down at the end only a kernel of its own, unless told to.
             client.execute(cleanup_kc=True, cwd=os.getcwd(), env={**os.environ, **own, **variables})
         except CellExecutionError as error:
+            if error.ename == NothingToTellError.__name__:
+                _end(notebook, running[0], error.evalue)
+                return
             said = f"{error.ename}: {_last_line(error.evalue)}"
             raise NotebookError(f"{_where(notebook, name, running[0])} failed: {said}") from None
         except CellTimeoutError:
@@ -148,6 +152,17 @@ def _execute(notebook: Any, name: str, variables: Mapping[str, str], time_limit:
             ) from error
         finally:
             _tell_stderr(notebook)
+
+
+def _end(notebook: Any, index: int, sentence: str) -> None:
+    """Let a notebook end at a cell that has nothing to tell, with its sentence in place of more."""
+    from nbformat.v4 import new_output
+
+    said = new_output("display_data", {"text/markdown": sentence})
+    notebook.cells[index].outputs = [
+        output for output in notebook.cells[index].outputs if output.output_type != "error"
+    ] + [said]
+    del notebook.cells[index + 1 :]
 
 
 @contextmanager

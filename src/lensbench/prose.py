@@ -25,6 +25,10 @@ _SHOWN = 120  # pixels an inch on a page; pictures are twice as fine
 _TINY = 1e-3  # what is smaller is written with a power of ten
 
 
+class NothingToTellError(LensbenchError):
+    """These results lack all that a notebook is about; it ends here, and that is no failure."""
+
+
 def results_folder() -> Path:
     """Return the folder of results: LENSBENCH_RESULTS, else results/ here or beside notebooks/.
 
@@ -64,13 +68,13 @@ def text_run(heads: pd.DataFrame, model: str = "", prefer: str = "") -> tuple[st
         prefer: of this model, if it is among them.
 
     Raises:
-        LensbenchError: if there is no such run.
+        NothingToTellError: if there is no such run.
     """
     seen = heads.groupby(["model", "dataset"], sort=False)["image_mass"].max()
     runs = [(str(name), str(dataset)) for name, dataset in seen.index[seen == 0]]
     wanted = [run for run in runs if run[0] == model] if model else runs
     if not wanted:
-        raise LensbenchError(
+        raise NothingToTellError(
             f"These results have no run of words alone{f' of {model}' if model else ''}: add a "
             "text model and a text dataset to the configuration."
         )
@@ -151,7 +155,7 @@ def grid(
                 text = "–" if pd.isna(value) else printable(str(value), 200)
                 cells.append(f"<td><bdi>{escape(text)}</bdi></td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    top = f"<caption>{escape(caption)}</caption>" if caption else ""
+    top = f"<caption><bdi>{_caption(caption)}</bdi></caption>" if caption else ""
     return HTML(f"<table>{top}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>")
 
 
@@ -198,8 +202,15 @@ def saved(path: str | Path, caption: str) -> Any:
 def _figure(content: bytes, width: int, caption: str) -> Any:
     from IPython.display import HTML
 
-    data, said = base64.b64encode(content).decode("ascii"), escape(caption)
+    data, said = base64.b64encode(content).decode("ascii"), _caption(caption)
     return HTML(
         f'<figure><img src="data:image/png;base64,{data}" width="{width}" alt="{said}">'
-        f"<figcaption>{said}</figcaption></figure>"
+        f"<figcaption><bdi>{said}</bdi></figcaption></figure>"
     )
+
+
+def _caption(text: str) -> str:
+    """Return a caption, which may hold what a model wrote, as it may stand in HTML."""
+    from lensbench.figures.fonts import printable
+
+    return escape(printable(text))

@@ -28,44 +28,47 @@ PACKAGE = Path(__file__).resolve().parent
 #: What kind of samples a model can be given, by its task.
 TASKS = {"text": "text", "image-text": "image"}
 
-# The rooms whose code a stage's files depend on: its own, and those it imports.
+# The rooms whose code a stage's files depend on: its own, and those it imports. How files are
+# fetched and how far a job is (downloads, progress) changes nothing in what is made.
 _BASE = ("files.py", "errors.py")
-_WORDS = ("scripts.py", "lexicon.py", "data")
+_WORDS = ("scripts.py", "lexicon.py", "data/lexicon.yaml")
 _TRACE = ("trace.py", "trace_schema.py", "trace_checks.py")
 _MODEL = (*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens", "inspection.py", "pixels.py")
-_SHOW = (*_BASE, "figures", "fontfiles.py", "tables", "numbers.py", "data/reference")
+_EXTRACT = (
+    *_MODEL,
+    *("datasets/manifest.py", "extract.py", "feed.py", "tracing.py", "variants.py"),
+)
+_METRICS = (*_BASE, *_WORDS, *_TRACE, "metrics")
+_SHOW = (*_BASE, "scripts.py", "figures", "fontfiles.py", "tables", "numbers.py", "data/reference")
 _PAGE = ("fontfiles.py", "webfonts.py")
+_TOLD = (
+    *("prose.py", "patch_prose.py", "peers.py", "raw_normed.py", "compared.py", "published*.py"),
+    *("mining.py", "mined_files.py", "request.py", "look*.py", "notebook.py", "terminal.py"),
+)
 ROOMS = {
-    "dataset": (*_BASE, *_WORDS, "datasets", "downloads", "pixels.py"),
+    "dataset": (
+        *(*_BASE, *_WORDS, "data/facts.yaml", "data/sources.csv"),
+        *("datasets", "downloads", "pixels.py"),
+    ),
     "model": _MODEL,
-    "extract": (
-        *_MODEL,
-        "datasets/manifest.py",
-        "extract.py",
-        "feed.py",
-        "tracing.py",
-        "variants.py",
+    "extract": _EXTRACT,
+    "import": (
+        *(*_BASE, *_WORDS, *_TRACE, "imported.py", "imported_file.py", "pixels.py"),
+        *("models/prompt.py", "models/pictures.py", "models/probe.py"),
+        *("models/views.py", "models/layouts.py", "models/tiles.py"),
     ),
-    "import": (*_BASE, *_TRACE, "scripts.py", "imported.py", "imported_file.py", "pixels.py"),
-    "ablate": (
-        *_MODEL,
-        *("datasets/manifest.py", "ablation.py", "feed.py", "variants.py", "metrics/heads.py"),
-    ),
-    "metrics": (*_BASE, *_TRACE, "metrics", "lexicon.py", "data"),
+    "ablate": (*_EXTRACT, "ablation.py", "head_groups.py", "metrics/heads.py"),
+    "metrics": _METRICS,
     "show": _SHOW,
     "explorer": (
-        *(*_BASE, *_TRACE, *_PAGE, "datasets/manifest.py", "lexicon.py", "pixels.py", "explorer"),
+        *(*_BASE, *_WORDS, *_TRACE, *_PAGE, "datasets/manifest.py", "pixels.py", "explorer"),
     ),
     "notebook": (
-        *(*_MODEL, *_SHOW, *_PAGE, "metrics", "prose.py", "patch_prose.py", "peers.py"),
-        *("raw_normed.py", "look*.py", "data"),
-        *("notebooks.py", "notebook_page.py", "notebook_page.html.jinja"),
-        "notebook_cells.html.jinja",
+        *(*_MODEL, *_METRICS, *_SHOW, *_PAGE, *_TOLD, "data", "config.py"),
+        *("notebooks.py", "notebook_page.py"),
+        *("notebook_page.html.jinja", "notebook_cells.html.jinja"),
     ),
-    "paper": (
-        *("paper.py", "figures/fonts.py", "fontfiles.py", "figures/registry.py"),
-        *("tables/__init__.py", "downloads/sources.py", "data/sources.csv"),
-    ),
+    "paper": (*_SHOW, "paper.py", "config.py", "downloads/sources.py", "data/sources.csv"),
 }
 
 
@@ -173,11 +176,9 @@ class Catalog:
         return found or [str(folder / "config.json")]
 
     def text_weights(self, runs: Iterable[Run]) -> list[str]:
-        """Return the files of the first of these runs' models that takes text alone."""
-        for run in runs:
-            if self.task(run.model) == "text":
-                return self.weights(SimpleNamespace(model=run.model))
-        return []
+        """Return the files of all models among the runs that take text alone."""
+        names = sorted({run.model for run in runs if self.task(run.model) == "text"})
+        return [file for name in names for file in self.weights(SimpleNamespace(model=name))]
 
     def resource(self, name: str) -> Any:
         """Return a function that gives a resource its value from the model's own rule."""
@@ -439,6 +440,12 @@ def shown(wildcards: Any) -> FigureSpec | TableSpec:
 def shown_inputs(wildcards: Any) -> list[str]:
     """Return the metric tables that the figure or table in the wildcards is made from."""
     return [f"results/metrics/{table}.csv" for table in shown(wildcards).inputs]
+
+
+def run_shown_inputs(wildcards: Any) -> list[str]:
+    """Return the tables of one run that the figure in the wildcards is made from."""
+    folder = f"results/metrics/{wildcards.model}/{wildcards.dataset}"
+    return [f"{folder}/{table}.parquet" for table in shown(wildcards).inputs]
 
 
 def shown_title(wildcards: Any) -> str:

@@ -1,14 +1,15 @@
-"""What axe-core finds, narrow screens, first paint and hover: none of it may be bad."""
+"""What axe-core finds, narrow screens, paper, and a hover that waits for no frame."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import axe_playwright_python
 import pytest
 from playwright.sync_api import Page
 from tests.explorer.conftest import Open
-from tests.explorer.reading import point_of
+from tests.explorer.reading import hash_of, point_of
 
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 PAGES = {
@@ -65,8 +66,33 @@ def test_print_shows_the_picture_and_hides_the_controls(open_page: Open) -> None
     assert ground == "rgb(255, 255, 255)"
 
 
+def test_what_is_printed_of_the_table_holds_the_choice_and_is_said(open_page: Open) -> None:
+    page = open_page(fragment="#patch=60&layer=5")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    told = page.locator("#printed").inner_text()
+    first, last, low, high = map(
+        int,
+        re.findall(r"\d+ to \d+", told)[0].split(" to ")
+        + re.findall(r"\d+ to \d+", told)[2].split(" to "),
+    )
+    position = int(hash_of(page)["patch"]) + 3  # Three words stand before the picture.
+    assert first <= position <= last
+    assert low <= 5 <= high
+    box, chosen = (page.locator(name).bounding_box() for name in ("#table", "#cell-now"))
+    assert box is not None
+    assert chosen is not None
+    assert box["y"] <= chosen["y"]
+    assert chosen["y"] + chosen["height"] <= box["y"] + box["height"]
+    assert chosen["x"] + chosen["width"] <= box["x"] + box["width"]
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#printed").is_hidden()
+    assert page.locator("#table").evaluate("table => table.style.width") == ""
+
+
 def test_a_hover_is_answered_within_the_event(open_page: Open) -> None:
-    """The figure itself is benchmarks/explorer.py's; here, that nothing waits for a frame."""
+    """How long it takes is test_times.py's; here, that nothing waits for a frame."""
     page = open_page()
     x, y = point_of(page, 7)
     answered = page.evaluate(

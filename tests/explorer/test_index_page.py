@@ -30,6 +30,18 @@ def test_every_page_has_a_card_that_leads_to_it(open_page: Open, site: Path) -> 
     expect(page).to_have_title("What the models see · lensbench")
 
 
+def test_the_way_back_leads_to_the_index_as_it_was_filtered(open_page: Open) -> None:
+    page = open_page(INDEX)
+    page.locator("#answer").select_option("wrong")
+    page.locator("#q").fill("many")
+    expect(page.locator("#count")).to_have_text("1 of 5 samples")
+    page.locator("#cards li:not([hidden]) a").click()
+    page.wait_for_selector("html[data-ready]")
+    page.get_by_text("All samples").click()
+    expect(page.locator("#count")).to_have_text("1 of 5 samples")
+    assert titles(page) == ["scenes-1"]
+
+
 def test_cards_are_filtered(open_page: Open) -> None:
     page = open_page(INDEX)
     page.locator("#model").select_option("planted-gpt")

@@ -49,6 +49,18 @@ def test_a_changed_address_is_followed(open_page: Open) -> None:
     assert title(page) == "Patch 1"
 
 
+def test_a_link_shows_the_same_whatever_was_chosen_before(open_page: Open) -> None:
+    page = open_page(fragment=LINK)
+    page.evaluate("location.hash = '#layer=3'")
+    fresh = open_page(fragment="#layer=3")
+    expect(page.locator("#layer")).to_have_value("3")
+    assert hash_of(page) == hash_of(fresh)
+    for name in ("#token", "#view", "#head", "#step"):
+        assert page.locator(name).input_value() == fresh.locator(name).input_value(), name
+    assert page.locator("#mask").is_checked() == fresh.locator("#mask").is_checked()
+    assert title(page) == title(fresh)
+
+
 @pytest.mark.parametrize(
     "fragment",
     [

@@ -30,7 +30,7 @@ def test_hovering_shows_the_best_layer_and_the_top_tokens(open_page: Open, patch
     best = planted.best_layer(patch)
     where = page.locator("#details-where").inner_text()
     assert where.startswith(f"overview, row {patch // 5}, column {patch % 5}")
-    assert f"position {3 + patch} of 78" in where
+    assert f"position {3 + patch} of 77" in where
     assert f"best layer {best}" in where
     assert page.locator("#best-title").inner_text() == f"Best layer, {best}"
     assert listed(page, 0) == tokens_of(best, patch)

@@ -20,6 +20,7 @@ from lensbench.workflow import (
     files_in,
     folders_of,
     options,
+    run_shown_inputs,
     shown_caption,
     shown_inputs,
     shown_title,

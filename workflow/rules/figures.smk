@@ -41,7 +41,7 @@ rule figure:
 
 rule run_figure:
     input:
-        tokens="results/metrics/{model}/{dataset}/tokens.parquet",
+        tables=run_shown_inputs,
         manifest="results/datasets/{dataset}/manifest.parquet",
     output:
         pdf=report(
@@ -77,4 +77,4 @@ rule run_figure:
     shell:
         "python -m lensbench run-figure {wildcards.figure} --model {wildcards.model}"
         " --dataset {wildcards.dataset} --manifest $(dirname {input.manifest})"
-        " --metrics $(dirname {input.tokens}) --out {params.stem} 2>&1 | tee {log} >&2"
+        " --metrics $(dirname {input.tables[0]}) --out {params.stem} 2>&1 | tee {log} >&2"

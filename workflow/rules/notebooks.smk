@@ -6,7 +6,7 @@ rule notebook:
             "results/metrics/{table}.csv",
             table=[*RUN_TABLES, *MODEL_TABLES, *STUDY_TABLES],
         ),
-        # What a notebook asks by itself is a text model, in memory.
+        # What a notebook asks by itself are text models, in memory.
         weights=catalog.text_weights(RUNS),
         pages=PAGES,
     output:
@@ -31,5 +31,5 @@ rule notebook:
     message:
         "notebook {wildcards.notebook}"
     shell:
-        "python -m lensbench notebook {input.notebook} --results results --out {output}"
-        " 2>&1 | tee {log} >&2"
+        "python -m lensbench notebook {input.notebook:q} --results results --out {output:q}"
+        " 2>&1 | tee {log:q} >&2"

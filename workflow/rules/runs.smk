@@ -13,7 +13,7 @@ except LensbenchError as error:
 MODELS = sorted({run.model for run in RUNS})
 
 # Which pictures the studies show beside those that are there.
-NOTEBOOKS = glob_wildcards("notebooks/{notebook}.py").notebook
+NOTEBOOKS = glob_wildcards("notebooks/{notebook,[A-Za-z0-9_-]+}.py").notebook
 PICTURES = ["native", *map(str, config["variants"]["sizes"]), "blank"]
 
 # What the default target promises.

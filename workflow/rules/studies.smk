@@ -65,6 +65,10 @@ rule variants:
             picture=PICTURES,
             table=["samples", "trajectory", "heads", "lenses", "floors"],
         ),
+        expand(
+            "results/variants/{{model}}/{{dataset}}/{picture}/provenance.json",
+            picture=PICTURES,
+        ),
     log:
         "logs/variants/{model}-{dataset}.log",
     conda:

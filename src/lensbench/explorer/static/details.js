@@ -97,6 +97,7 @@ function drawDetails() {
   // Its room stays, so that nothing moves away under the pointer.
   place.classList.toggle("empty", position < 0);
   if (position < 0) {
+    setText(byId("details-title"), "Position");
     byId("details-where").textContent = stage.element ? "Hover or choose a patch." : "Choose a position in the table.";
     return;
   }
@@ -105,7 +106,7 @@ function drawDetails() {
   setText(byId("details-title"), nameOf(position));
   byId("details-where").replaceChildren(
     isolated(placeOf(position)),
-    ` · position ${position} of ${data.positions} · best layer ${best}`,
+    ` · position ${position} of ${data.positions - 1} · best layer ${best}`,
     data.isBlank(position) ? " · blank" : "",
   );
   fillList(panel.lists[0], `Best layer, ${best}`, best, position);

@@ -42,7 +42,7 @@ function passes(card, wanted) {
 
 const wanted = () => Object.fromEntries(FIELDS.map((name) => [name, byId(name).value]));
 
-function refresh(remember = true) {
+function refresh(written = true) {
   const now = wanted();
   let n = 0;
   for (const card of cards) {
@@ -50,9 +50,10 @@ function refresh(remember = true) {
     if (!card.element.hidden) n += 1;
   }
   byId("count").textContent = `${n} of ${cards.length} samples`;
-  if (!remember) return;
+  if (!written) return;
   const parts = new URLSearchParams(Object.entries(now).filter(([, value]) => value !== ""));
   history.replaceState(null, "", `#${parts}`);
+  remember(INDEX_HASH, `#${parts}`);
 }
 
 function followHash() {
@@ -65,6 +66,7 @@ function followHash() {
     field.value = fits && (field.type !== "number" || /^\d{0,4}$/.test(value)) ? value.slice(0, 200) : "";
   }
   refresh(false);
+  remember(INDEX_HASH, location.hash);
 }
 
 function startIndex() {

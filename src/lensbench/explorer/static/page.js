@@ -73,10 +73,19 @@ function clickCell({ position, layer }) {
   else choose({ selected: position, layer, locked: true });
 }
 
+/** Show what the address says; what it leaves out is as on a page just opened. */
 function followAddress() {
-  const changes = readHash(location.hash);
-  if (Object.keys(changes).length) choose(changes);
+  choose({ ...opened, ...readHash(location.hash) });
 }
+
+/** The way back leads to the index as it was filtered. */
+function setUpWayBack() {
+  const link = document.querySelector("nav a");
+  const filters = remembered(INDEX_HASH);
+  if (filters) link.href += filters;
+}
+
+let opened = {};
 
 function mostEntropy() {
   let most = 1e-9;
@@ -94,10 +103,13 @@ async function start() {
   data.mostEntropy = mostEntropy();
   state.layer = data.trajectory[0]?.convergence ?? data.layers - 1;
   byId("about").replaceChildren(...aboutSample());
+  opened = { ...state };
+  setUpWayBack();
   lookUp();
   setUpDetails();
   setUpControls();
   setUpTable();
+  setUpPrint();
   setUpSearch();
   setUpKeys(toggleTheme);
   redraw(true);

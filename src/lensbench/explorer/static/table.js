@@ -61,6 +61,34 @@ function measureTable() {
   table.heads.firstChild.style.width = `${table.left}px`;
 }
 
+const PRINTED = { width: 660, height: 452 }; // Pixels that fit a sheet between its margins.
+
+/** On paper nothing scrolls: the part around the choice is printed, and a line says which it is. */
+function setUpPrint() {
+  const style = table.element.style;
+  addEventListener("beforeprint", () => {
+    style.width = `${PRINTED.width}px`;
+    style.height = `${PRINTED.height}px`;
+    measureTable();
+    scrollToCell(Math.max(0, shown()), state.layer);
+    drawTable();
+    const { scroll, sight } = table;
+    const row = Math.ceil(scroll.top / ROW);
+    const lastRow = Math.min(data.positions, row + Math.floor((sight.height - ROW) / ROW)) - 1;
+    const layer = Math.ceil(scroll.left / table.width);
+    const layers = Math.floor((sight.width - table.left) / table.width);
+    const lastLayer = Math.min(data.layers, layer + layers) - 1;
+    byId("printed").textContent =
+      `Printed: positions ${row} to ${lastRow} of 0 to ${data.positions - 1}, ` +
+      `layers ${layer} to ${lastLayer} of 0 to ${data.layers - 1}.`;
+  });
+  addEventListener("afterprint", () => {
+    style.width = style.height = "";
+    measureTable();
+    drawTable();
+  });
+}
+
 /** Bring a row and column into sight. Called while layout is clean, where it costs nothing. */
 function scrollToCell(position, layer) {
   const { element: box, sight, scroll } = table;

@@ -46,28 +46,38 @@ function payload() {
   return JSON.parse(byId("payload").textContent);
 }
 
+const THEME = "lensbench-theme";
+const INDEX_HASH = "lensbench-index"; // How the index was filtered.
+
+/** Keep a word for the other pages; a browser may forbid pages from disk to keep anything. */
+function remember(key, value) {
+  try {
+    (key === THEME ? localStorage : sessionStorage).setItem(key, value);
+  } catch {
+    // Then it holds for this page alone.
+  }
+}
+
+function remembered(key) {
+  try {
+    return (key === THEME ? localStorage : sessionStorage).getItem(key);
+  } catch {
+    return null;
+  }
+}
+
 /** Dark or light, as the system says until somebody says otherwise. */
 function setUpTheme(changed = () => {}) {
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const stored = () => {
-    try {
-      return localStorage.getItem("lensbench-theme");
-    } catch {
-      return null; // A browser may forbid pages from disk to keep anything.
-    }
-  };
-  let chosen = ["dark", "light"].includes(stored()) ? stored() : null;
+  const stored = remembered(THEME);
+  let chosen = ["dark", "light"].includes(stored) ? stored : null;
   const apply = () => {
     document.documentElement.dataset.theme = chosen ?? (dark.matches ? "dark" : "light");
     changed();
   };
   const toggle = () => {
     chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-    try {
-      localStorage.setItem("lensbench-theme", chosen);
-    } catch {
-      // Then it holds for this page alone.
-    }
+    remember(THEME, chosen);
     apply();
   };
   dark.addEventListener("change", apply);
