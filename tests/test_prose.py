@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from lensbench import prose
@@ -19,6 +21,10 @@ from lensbench.notebook_page import markdown
         (75406, 0, "75,406"), (75405.0, 2, "75,405"), (0.534, 2, "0.53"), (1.0, 2, "1.00"),
         (3.8e-5, 2, "3.8e-05"), (0, 2, "0"), (0.0, 2, "0.00"), (-0.094, 2, "-0.09"),
         (1057.34, 1, "1,057"), (float("nan"), 2, "–"), (None, 2, "–"), (pd.NA, 0, "–"),
+        # Only zero is printed as zero, and without a sign.
+        (0.001, 2, "0.0010"), (0.0036, 2, "0.0036"), (-0.0049, 2, "-0.0049"), (0.006, 2, "0.01"),
+        (-0.0, 2, "0.00"), (-0.0, 0, "0"), (-3.8e-5, 2, "-3.8e-05"), (0.3, 0, "0.30"),
+        (999.9, 2, "999.90"),
     ],
 )  # fmt: skip
 def test_numbers(value: object, digits: int, said: str) -> None:
@@ -28,6 +34,42 @@ def test_numbers(value: object, digits: int, said: str) -> None:
 def test_an_interval_is_said_with_its_n() -> None:
     row = pd.Series({"value": 0.5, "low": 0.4123, "high": 0.6, "n": 36.0})
     assert prose.interval(row) == "0.50 (0.41 to 0.60, n = 36)"
+
+
+@pytest.mark.parametrize(
+    ("three", "said"),
+    [
+        ((0.00123, 0.00099, 0.0036), "0.0012 (0.0010 to 0.0036"),
+        ((-0.0014, -0.03, 0.02), "-0.001 (-0.030 to 0.020"),
+        ((0.004, 0.0, 0.012), "0.004 (0.000 to 0.012"),
+        ((0.0, 0.0, 0.0), "0.00 (0.00 to 0.00"),
+        ((-0.0, -0.02, 0.5), "0.00 (-0.02 to 0.50"),
+        ((3e-4, 0.0, 8e-4), "3.0e-04 (0.00 to 8.0e-04"),
+        ((0.5, 3e-7, 0.9), "5.0e-01 (3.0e-07 to 9.0e-01"),
+        ((1200.4, 998.2, 1500.0), "1,200 (998 to 1,500"),
+        ((float("nan"), float("nan"), float("nan")), "– (– to –"),
+    ],
+)
+def test_an_interval_has_one_format(three: tuple[float, float, float], said: str) -> None:
+    row = pd.Series({**dict(zip(("value", "low", "high"), three, strict=True)), "n": 7})
+    assert prose.interval(row) == f"{said}, n = 7)"
+
+
+_REALS = st.one_of(
+    st.floats(-1e5, 1e5), st.floats(-0.02, 0.02), st.floats(-1e-8, 1e-8), st.just(0.0)
+)
+
+
+@given(three=st.lists(_REALS, min_size=3, max_size=3).map(sorted), digits=st.integers(0, 3))
+def test_what_is_printed_keeps_order_and_only_zero_is_zero(three: list, digits: int) -> None:
+    low, value, high = (float(text.replace(",", "")) for text in prose.together(three, digits))
+    assert low <= value <= high
+    assert [printed == 0 for printed in (low, value, high)] == [real == 0 for real in three]
+    half = 0.5 if max(map(abs, three)) >= 1000 else 0.5 * 10**-digits
+    for printed, real in zip((low, value, high), three, strict=True):
+        # Half of the last digit: of the decimals, or of the two digits before a power of ten.
+        assert abs(printed - real) <= max(half, 0.051 * abs(real)) * (1 + 1e-9)
+        assert float(prose.number(real, digits).replace(",", "")) * real >= 0
 
 
 @pytest.mark.parametrize("text", ["`", "a``b", "<b>", "*x*", "[a](b)", "", " red", "a|b", "\n"])

@@ -9,7 +9,7 @@ import base64
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 120  # pixels an inch on a page; pictures are twice as fine
 _TINY = 1e-3  # what is smaller is written with a power of ten
+_MOST_DECIMALS = 4  # what needs more of them, too
 
 
 class NothingToTellError(LensbenchError):
@@ -104,21 +105,59 @@ def _runs(text: str, char: str) -> list[str]:
 
 
 def number(value: Any, digits: int = 2) -> str:
-    """Return a number as prose has it: "75,406", "0.53", "3.8e-05"; "–" if there is none."""
+    """Return a number as prose has it: "75,406", "0.53", "0.0036", "3.8e-05"; "–" if there is none.
+
+    Only zero is printed as zero: what the digits would make one gets more of them, or a power of
+    ten.
+    """
     if value is None or pd.isna(value):
         return "–"
     real = float(value)
     if real.is_integer() and (isinstance(value, int) or abs(real) >= 1000 or not digits):
-        return f"{real:,.0f}"
-    if real and abs(real) < _TINY:
-        return f"{real:.1e}"
-    return f"{real:,.{digits}f}" if abs(real) < 1000 else f"{real:,.0f}"
+        return _plain(real, 0)
+    return together([real], digits)[0]
+
+
+def together(values: Sequence[Any], digits: int = 2, sign: str = "") -> list[str]:
+    """Return numbers that belong together in one format, so that their order is what is printed.
+
+    All have as many decimals as it takes for none but zero to be printed as zero, or all have a
+    power of ten: "0.0036" beside "0.0012", "9.9e-04" beside "5.0e-03". Zero is "0.00" in each.
+
+    Args:
+        values: numbers, some perhaps missing ("–").
+        digits: decimals where that is enough; none from 1,000 on.
+        sign: "+" to print it.
+    """
+    reals = [None if value is None or pd.isna(value) else float(value) for value in values]
+    sizes = [abs(real) for real in reals if real]
+    decimals = 0 if sizes and max(sizes) >= 1000 else digits
+    if any(round(size, decimals) == 0 for size in sizes):
+        # Two digits of the largest tell it from the others.
+        while decimals < _MOST_DECIMALS and (
+            round(max(sizes) * 10**decimals) < 10 or any(round(s, decimals) == 0 for s in sizes)
+        ):
+            decimals += 1
+    fine = all(round(size, decimals) for size in sizes) and max(sizes, default=1) >= _TINY
+    return [
+        "–"
+        if real is None
+        else _plain(real, decimals if fine else digits, sign)
+        if fine or real == 0
+        else f"{real:{sign}.1e}"
+        for real in reals
+    ]
+
+
+def _plain(real: float, decimals: int, sign: str = "") -> str:
+    # Adding zero makes -0.0 a plain zero.
+    return f"{real + 0.0:{sign},.{decimals}f}"
 
 
 def interval(row: Any, digits: int = 2) -> str:
     """Return "0.53 (0.41 to 0.65, n = 36)" of a row with value, low, high and n."""
-    low, high = number(row["low"], digits), number(row["high"], digits)
-    return f"{number(row['value'], digits)} ({low} to {high}, n = {int(row['n'])})"
+    value, low, high = together([row[name] for name in ("value", "low", "high")], digits)
+    return f"{value} ({low} to {high}, n = {int(row['n'])})"
 
 
 def grid(
