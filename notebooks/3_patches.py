@@ -50,13 +50,18 @@ def drawn(name: str) -> object:
 # only to be less likely than half of the last digit.
 
 # %%
-beside = patch_prose.compared(tables["patch_summary"], published("patch_lens"))
+ours = tables["models"]["model"].tolist() if "models" in tables else []
+beside = patch_prose.compared(tables["patch_summary"], published("patch_lens"), ours)
 prose.say(patch_prose.HOW_TO_IMPORT) if beside.empty else prose.grid(patch_prose.told(beside))
 
 # %% [markdown]
 # ## Where a patch speaks loudest
 #
-# The last third are the layers from two thirds of the depth on: 22 to 32 of 32.
+# The last third are the layers from two thirds of the depth on: 22 to 32 of 32. A picture that a
+# model sees twice is counted twice, apart: over the patches of the overview, and over those of the
+# tiles. The intervals draw pictures. Of one picture there is nothing to draw but its patches, as if
+# each were by itself; neighbours say much the same, so that such an interval is too narrow, and it
+# says nothing of other pictures.
 
 # %%
 prose.say(patch_prose.late_sentences(tables["patch_summary"]) or patch_prose.HOW_TO_SEE_SCENES)
@@ -81,8 +86,10 @@ drawn("patch_maps")
 #
 # A patch is inside if its cell lies wholly in an object's box, on the border if an edge of a box
 # crosses it, outside if it shares no area with any. It names the object if its likeliest token is a
-# form of the color in the lexicon or the English name of the shape. The intervals draw pictures,
-# the same ones for border and inside.
+# form of the color in the lexicon or the English name of the shape. The intervals draw pictures;
+# the difference is over the pictures that have patches of both kinds, the same ones on both sides.
+# Overview and tiles are counted apart here too: a tile's cell is a smaller part of the picture, so
+# that more of them lie wholly inside.
 
 # %%
 by_region = tables["patch_by_region"]

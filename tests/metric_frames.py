@@ -68,8 +68,8 @@ def _add_studies(add: Callable[..., None], model: str, dataset: str, twice: bool
                 group_kind=[kind for kind, _ in changes.values()], group=list(changes),
                 where=where, measure=measure, n_heads=4, **band, rule="by hand")  # fmt: skip
             add("ablation_contrast", model, dataset, mode="zero", where=[where], measure=measure,
-                n_heads=4, value=-1.85 * factor * sign, low=-2.0, high=0.5, n=24, p=1 / 6,
-                n_random=5)  # fmt: skip
+                n_heads=4, value=-1.85 * factor * sign, low=-2.0, high=0.5, n=24, p=1 / 3,
+                p_floor=1 / 3, random_median=-0.1 * factor, n_random=5)  # fmt: skip
 
 
 def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
@@ -252,7 +252,7 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                     final_text=f" {sample // 2}", gold_rank=layers,
                     gold="number:3")  # fmt: skip
         if dataset != "facts":
-            _add_patches(add, model, dataset, last)
+            _add_patches(add, model, dataset, last, twice)
     frames = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
     models = sorted({(model, last) for model, _, last in runs_of(n_models)})
     frames["models"] = pd.DataFrame(
@@ -272,7 +272,9 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
     return frames
 
 
-def _add_patches(add: Callable[..., None], model: str, dataset: str, last: int) -> None:
+def _add_patches(
+    add: Callable[..., None], model: str, dataset: str, last: int, twice: bool
+) -> None:
     """Add the patches of two pictures of 3 × 3: the first row late and blank, the last early."""
     row, col = np.divmod(np.arange(9), 3)
     for sample in range(2):
@@ -282,14 +284,19 @@ def _add_patches(add: Callable[..., None], model: str, dataset: str, last: int) 
             script="Latin", blank=(row == 0).astype(int),
             region=np.array(["border", "inside", "outside"])[row],
             names_object=(row == 1).astype(float))  # fmt: skip
-    shares = {"share_last_third": 2 / 3, "share_blank": 1 / 3, "share_empty": 0.0}
-    add("patch_summary", model, dataset, metric=list(shares),
-        **_band(np.array(list(shares.values())), 2), over="samples")  # fmt: skip
-    for region, share in {"inside": 0.9, "border": 0.4, "outside": 0.1}.items():
-        values = {"names_object": share, "names_object_any_layer": share + 0.05,
-                  "share_blank": 1 - share}  # fmt: skip
-        add("patch_by_region", model, dataset, region=region, metric=list(values),
-            **_band(np.array(list(values.values())), 2), n_patches=6)  # fmt: skip
+    # Seen twice, a picture has the overview's patches and others; together they lie between.
+    views = {"all": 0.0, "overview": -0.03, "tiles": 0.02} if twice else {"all": 0.0}
+    for view, shift in views.items():
+        shares = {"share_last_third": 2 / 3 + shift, "share_blank": 1 / 3 + shift,
+                  "share_empty": 0.0}  # fmt: skip
+        add("patch_summary", model, dataset, view_name=view, metric=list(shares),
+            **_band(np.array(list(shares.values())), 2), over="samples")  # fmt: skip
+        for region, share in {"inside": 0.9, "border": 0.4, "outside": 0.1}.items():
+            values = {"names_object": share + shift, "names_object_any_layer": share + 0.05 + shift,
+                      "share_blank": 1 - share + shift}  # fmt: skip
+            add("patch_by_region", model, dataset, view_name=view, region=region,
+                metric=list(values), n_patches=6,
+                **_band(np.array(list(values.values())), 2))  # fmt: skip
     add("patch_localisation", model, dataset, of="color", metric="auc", layer=range(last + 1),
         depth=np.arange(last + 1) / last, **_band(np.full(last + 1, 0.7), 2))  # fmt: skip
 

@@ -23,12 +23,15 @@ SWEATER = {"best_layer": 28.0833333, "n_patches": 576, "n_last_third": 525, "n_e
            "n_blank": 145, "share_last_third": 0.911, "share_blank": 0.252}  # fmt: skip
 
 
-def summary(model: str, dataset: str, over: str, **values: float) -> pd.DataFrame:
-    return pd.DataFrame(
+def summary(
+    model: str, dataset: str, over: str, view: str = "all", **values: float
+) -> pd.DataFrame:
+    table = pd.DataFrame(
         [(model, dataset, metric, value, value - 0.1, value + 0.1, 24, over)
          for metric, value in values.items()],
         columns=["model", "dataset", "metric", "value", "low", "high", "n", "over"],
     )  # fmt: skip
+    return table.assign(view_name=view)
 
 
 def regions(inside: tuple, border: tuple, gap: tuple | None) -> pd.DataFrame:
@@ -36,7 +39,7 @@ def regions(inside: tuple, border: tuple, gap: tuple | None) -> pd.DataFrame:
     if gap is not None:
         rows.append(("border_minus_inside", *gap, 6, 1545))
     table = pd.DataFrame(rows, columns=["region", "value", "low", "high", "n", "n_patches"])
-    return table.assign(model="m", dataset="scenes", metric="names_object")
+    return table.assign(model="m", dataset="scenes", metric="names_object", view_name="all")
 
 
 def test_ours_stand_beside_the_published_with_their_difference() -> None:
@@ -44,8 +47,9 @@ def test_ours_stand_beside_the_published_with_their_difference() -> None:
         summary("llava-1.5-7b", "sweater", "patches", **SWEATER),
         summary("llava-1.5-7b", "other", "patches", **{**SWEATER, "best_layer": 3.0}),
         summary("m", "scenes", "samples", **SWEATER),
+        summary("m", "alone", "patches", **SWEATER),  # a close-up of one picture, no import
     ])  # fmt: skip
-    found = compared(table, published("patch_lens"))
+    found = compared(table, published("patch_lens"), ["m"])
     assert len(found) == 2 * len(NAMES)
     sweater = found[found["lens"] == "llava-1.5-7b · sweater"]
     assert sweater["published"].tolist() == [28.083, 576, 525, 140, 145]
@@ -59,10 +63,13 @@ def test_ours_stand_beside_the_published_with_their_difference() -> None:
     assert other["ours"].tolist() == [3.0, 576, 525, 140, 145]
     off = compared(
         summary("llava-1.5-7b", "sweater", "patches", **{**SWEATER, "n_blank": 147}),
-        published("patch_lens"),
-    )
+        published("patch_lens"), ["m", "llava-1.5-7b"],
+    )  # fmt: skip
     assert off["difference"].tolist() == pytest.approx([0, 0, 0, 0, 2])
-    assert compared(table.iloc[:0], published("patch_lens")).empty
+    assert compared(table.iloc[:0], published("patch_lens"), []).empty
+    # What was run here is no import, unless its numbers are the published ones.
+    both = compared(table, published("patch_lens"), ["m", "llava-1.5-7b"])
+    assert set(both["lens"]) == {"llava-1.5-7b · sweater"}
 
 
 def test_shares_are_said_with_their_intervals_and_what_was_drawn() -> None:
@@ -70,8 +77,25 @@ def test_shares_are_said_with_their_intervals_and_what_was_drawn() -> None:
     assert "`m` on `scenes`: 91.1 % [81.1, 101.1] of 576 patches" in text
     assert "25.2 % [15.2, 35.2] are blank there (intervals over 24 pictures)" in text
     text = late_sentences(summary("m", "a\u202eb", "patches", **SWEATER))
-    assert "intervals over 24 patches of the one picture" in text
+    assert "intervals over 24 patches of the one picture; neighbours depend on each other" in text
     assert "\u202e" not in text
+
+
+def test_both_views_are_said_and_not_what_is_pooled() -> None:
+    values = {"n_patches": 600, "share_blank": 0.3}
+    table = pd.concat([
+        summary("m", "scenes", "samples", view, share_last_third=share, **values)
+        for view, share in (("all", 0.5), ("overview", 0.2), ("tiles", 0.6))
+    ])  # fmt: skip
+    first, second = late_sentences(table).splitlines()
+    assert first.startswith("- `m` on `scenes`, `overview`: 20.0 % [10.0, 30.0] of 600 patches")
+    assert second.startswith("- `m` on `scenes`, `tiles`: 60.0 %")
+    one = regions((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), (0.3, 0.1, 0.5))
+    table = pd.concat([one, one.assign(view_name="overview"), one.assign(view_name="tiles")])
+    lines = border_sentences(table).splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "- `m` on `scenes`, `overview`", "- `m` on `scenes`, `tiles`",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -82,6 +106,8 @@ def test_shares_are_said_with_their_intervals_and_what_was_drawn() -> None:
         ((0.5, 0.1, 0.9), (0.5, 0.4, 0.6), (0, -0.5, 0.5), "can't be told"),
         # None of eight patches names it: the bootstrap has no spread to find there.
         ((0, 0, 0), (0.01, 0.002, 0.02), (0.01, 0.002, 0.02), "all patches inside are alike"),
+        ((0.2, 0.1, 0.3), (1, 1, 1), (0.8, 0.7, 0.9), "all patches on the border are alike"),
+        ((0.5, 0.5, 0.5), (0.6, 0.4, 0.8), (0.1, -0.1, 0.3), "every picture has the same share in"),
     ],
 )
 def test_what_is_said_of_the_border_follows_from_its_interval(
@@ -89,9 +115,21 @@ def test_what_is_said_of_the_border_follows_from_its_interval(
 ) -> None:
     text = border_sentences(regions(inside, border, gap))
     assert says in text
-    assert f"{100 * gap[0]:+.1f} points, from {100 * gap[1]:+.1f} to {100 * gap[2]:+.1f}" in text
+    said = [f"{100 * each:+.1f}" for each in gap]
+    assert f"{said[0]} points, from {said[1]} to {said[2]} (over 6 pictures that have both)" in text
     assert "of 1,537 patches on the border" in text
-    assert "(6 pictures have both)" in text
+
+
+def test_one_picture_has_no_interval() -> None:
+    table = regions((0.5, 0.5, 0.5), (0.4, 0.4, 0.4), (-0.1, -0.1, -0.1)).assign(n=1)
+    text = border_sentences(table)
+    assert "(over the one picture that has both): one picture, so no interval." in text
+    assert "alike" not in text
+
+
+def test_a_small_share_is_not_said_to_be_none() -> None:
+    text = border_sentences(regions((0.2, 0.1, 0.3), (3e-4, 2e-4, 0.006), (-0.2, -0.3, -0.1)))
+    assert "0.03 % [0.02, 0.60] of 1,537 patches on the border" in text
 
 
 def test_without_an_inside_nothing_is_compared() -> None:
@@ -99,6 +137,9 @@ def test_without_an_inside_nothing_is_compared() -> None:
     text = border_sentences(table[table["region"] != "inside"])
     assert text == "- `m` on `scenes`: no patch lies inside, so nothing can be compared."
     assert border_sentences(table.iloc[:0]) == ""
+    assert border_sentences(table) == (
+        "- `m` on `scenes`: no picture has both, so nothing can be compared."
+    )
 
 
 def test_tables_that_are_not_there_are_empty(tmp_path: Path) -> None:

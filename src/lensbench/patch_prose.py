@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from lensbench.figures.frames import read_table
 from lensbench.figures.style import of_run, runs_of
+from lensbench.metrics.patch_data import ALL_VIEWS
 from lensbench.metrics.patch_objects import BORDER, INSIDE
 from lensbench.metrics.patch_regions import DIFFERENCE
 from lensbench.metrics.study_tables import STUDY_TABLES
-from lensbench.prose import interval, quoted
+from lensbench.prose import interval, quoted, together
 
 TABLES = ("patch_best", "patch_summary", "patch_by_region", "patch_localisation")
 #: What the published numbers are of, in words.
@@ -45,16 +46,25 @@ def tables_of(folder: str | Path) -> dict[str, pd.DataFrame]:
     return found
 
 
-def compared(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Return our numbers of single lenses beside the published ones, NaN where none was.
+def compared(
+    summary: pd.DataFrame, published: pd.DataFrame, models: Collection[str]
+) -> pd.DataFrame:
+    """Return our numbers of imported lenses beside the published ones, NaN where none was.
+
+    A lens is imported if its numbers are published or its model was not run here: a close-up of one
+    picture is none.
 
     Args:
         summary: `patch_summary`.
         published: model, dataset, metric and value, as printed.
+        models: names of those that were run here.
     """
-    alone = summary[(summary["metric"] == "best_layer") & (summary["over"] == "patches")]
+    summary = summary[summary["view_name"] == ALL_VIEWS]
+    known = runs_of(published)
     frames = []
-    for model, dataset in runs_of(alone):
+    for model, dataset in runs_of(summary):
+        if model in models and (model, dataset) not in known:
+            continue
         ours = of_run(summary, model, dataset).set_index("metric")["value"]
         theirs = of_run(published, model, dataset).set_index("metric")["value"]
         rows = pd.DataFrame(
@@ -83,14 +93,25 @@ def told(beside: pd.DataFrame) -> pd.DataFrame:
 
 
 def late_sentences(summary: pd.DataFrame) -> str:
-    """Return a Markdown list: each run's share of patches in the last third, and of blanks."""
+    """Return a Markdown list: each run's share of patches in the last third, and of blanks.
+
+    A run whose pictures are seen twice has a line for each view, for pooled the larger one decides.
+
+    Args:
+        summary: `patch_summary`.
+    """
     lines = []
-    for model, dataset in runs_of(summary):
-        rows = _by(of_run(summary, model, dataset), "metric")
+    for run, found in _views(summary):
+        rows = _by(found, "metric")
         late, blank, count = rows["share_last_third"], rows["share_blank"], rows["n_patches"]
-        over = "patches of the one picture" if late["over"] == "patches" else "pictures"
+        over = (
+            "patches of the one picture; neighbours depend on each other, which these leave out, "
+            "so that they are too narrow"
+            if late["over"] == "patches"
+            else "pictures"
+        )
         lines.append(
-            f"- {_run(model, dataset)}: {_share(late)} of {count['value']:,.0f} patches have "
+            f"- {run}: {_share(late)} of {count['value']:,.0f} patches have "
             f"their best layer in the last third, {_share(blank)} are blank there (intervals over "
             f"{late['n']:.0f} {over})."
         )
@@ -106,18 +127,21 @@ def border_sentences(by_region: pd.DataFrame, metric: str = "names_object") -> s
     """
     table = by_region[by_region["metric"] == metric]
     lines = []
-    for model, dataset in runs_of(table):
-        rows = _by(of_run(table, model, dataset), "region")
+    for run, found in _views(table):
+        rows = _by(found, "region")
         if DIFFERENCE not in rows:
-            what = f"no patch lies {INSIDE if INSIDE not in rows else 'on the ' + BORDER}"
-            lines.append(f"- {_run(model, dataset)}: {what}, so nothing can be compared.")
+            missing = [name for name in (INSIDE, BORDER) if name not in rows]
+            place = {INSIDE: INSIDE, BORDER: f"on the {BORDER}"}
+            what = f"no patch lies {place[missing[0]]}" if missing else "no picture has both"
+            lines.append(f"- {run}: {what}, so nothing can be compared.")
             continue
         inside, border, gap = rows[INSIDE], rows[BORDER], rows[DIFFERENCE]
+        value, low, high = _percent(gap, "+")
+        of = "the one picture that has" if gap["n"] == 1 else f"{gap['n']:.0f} pictures that have"
         lines.append(
-            f"- {_run(model, dataset)}: {_share(border)} of {border['n_patches']:,.0f} patches "
+            f"- {run}: {_share(border)} of {border['n_patches']:,.0f} patches "
             f"on the border and {_share(inside)} of {inside['n_patches']:,.0f} inside; border less "
-            f"inside is {100 * gap['value']:+.1f} points, from {100 * gap['low']:+.1f} to "
-            f"{100 * gap['high']:+.1f} ({gap['n']:.0f} pictures have both): {verdict(rows)}."
+            f"inside is {value} points, from {low} to {high} (over {of} both): {verdict(rows)}."
         )
     return "\n".join(lines)
 
@@ -125,17 +149,24 @@ def border_sentences(by_region: pd.DataFrame, metric: str = "names_object") -> s
 def verdict(rows: Mapping[str, pd.Series]) -> str:
     """Return what a difference says of the guess that the border names more often.
 
-    The bootstrap draws from the patches that are there: where all of them are alike it finds no
-    spread at all, however few they are, and then the interval is not believed.
+    The bootstrap draws from the pictures that are there: where there is one, or all have the same
+    share, it finds no spread at all, however few they are, and then the interval is not believed.
 
     Args:
         rows: of one run and metric, by region.
     """
     inside, border, gap = rows[INSIDE], rows[BORDER], rows[DIFFERENCE]
+    if 1 in (inside["n"], border["n"], gap["n"]):
+        return "one picture, so no interval"
     for name, row in ((INSIDE, inside), (BORDER, border)):
         if row["low"] == row["high"]:
             place = "inside" if name == INSIDE else "on the border"
-            return f"all patches {place} are alike, so the interval says too little"
+            alike = (
+                f"all patches {place} are alike"
+                if row["value"] in (0, 1)
+                else f"every picture has the same share {place}"
+            )
+            return f"{alike}, so the interval says too little"
     if gap["low"] > 0:
         return "the border names the object more often"
     if gap["high"] < 0:
@@ -164,9 +195,22 @@ def _by(rows: pd.DataFrame, column: str) -> dict[str, pd.Series]:
     return {str(row[column]): row for _, row in rows.iterrows()}
 
 
-def _run(model: str, dataset: str) -> str:
-    return f"{quoted(model)} on {quoted(dataset)}"
+def _views(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return the rows of each run's views, under a name: of all patches if it has one view."""
+    found = []
+    for model, dataset in runs_of(table):
+        rows, run = of_run(table, model, dataset), f"{quoted(model)} on {quoted(dataset)}"
+        views = [str(view) for view in rows["view_name"].unique() if view != ALL_VIEWS]
+        for view in views or [ALL_VIEWS]:
+            name = f"{run}, {quoted(view)}" if views else run
+            found.append((name, rows[rows["view_name"] == view]))
+    return found
+
+
+def _percent(row: pd.Series, sign: str = "") -> list[str]:
+    return together([100 * row[name] for name in ("value", "low", "high")], 1, sign)
 
 
 def _share(row: pd.Series) -> str:
-    return f"{100 * row['value']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    value, low, high = _percent(row)
+    return f"{value} % [{low}, {high}]"

@@ -11,7 +11,7 @@ from lensbench.figures.patch_best_layer import grouped
 from lensbench.figures.patch_maps import BLANK, NAMES, OTHER, kind_of, outline, pictures_of
 from metric_frames import metric_frames
 
-TWO = metric_frames(2)
+TWO, TWICE = metric_frames(2), metric_frames(3)
 
 
 def best(**columns: object) -> pd.DataFrame:
@@ -28,8 +28,9 @@ def best(**columns: object) -> pd.DataFrame:
 
 def summary(share: float = 0.5) -> pd.DataFrame:
     return pd.DataFrame(
-        {"model": ["m"], "dataset": ["d"], "metric": ["share_last_third"], "value": [share]}
-    )
+        {"model": "m", "dataset": "d", "view_name": "all", "metric": ["share_last_third"],
+         "value": [share]}
+    )  # fmt: skip
 
 
 def test_bars_are_the_shares_of_patches_and_blanks_are_told_apart() -> None:
@@ -44,6 +45,21 @@ def test_bars_are_the_shares_of_patches_and_blanks_are_told_apart() -> None:
     assert heights == {(0, True): 0.25, (3, True): 0.25, (8, False): 0.5}
     assert "4 patches\n50 % in the last third" in [text.get_text() for text in ax.texts]
     assert all(tick <= 1 for tick in ax.get_yticks())
+
+
+def test_of_a_picture_seen_twice_the_overview_is_drawn() -> None:
+    late = pd.concat([summary(0.9), summary(0.25).assign(view_name="overview"),
+                      summary(0.95).assign(view_name="tiles")])  # fmt: skip
+    tiles = best(view=1, best_layer=8, patch=range(4, 8))
+    frames = {"patch_best": pd.concat([best(), tiles]), "patch_summary": late}
+    ax = FIGURES["patch_best_layer"].draw(frames).axes[0]
+    assert "4 patches\n25 % in the last third" in [text.get_text() for text in ax.texts]
+    figure = FIGURES["patch_regions"].draw(TWICE)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    ax = figure.axes[titles.index("lensbench-onevision · scenes")]
+    rows = style.of_run(TWICE["patch_by_region"], "lensbench-onevision", "scenes")
+    points = {line.get_ydata()[0] for line in ax.lines if len(line.get_xdata()) == 1}
+    assert points == set(rows.loc[rows["view_name"] == "overview", "value"])
 
 
 def test_lenses_that_stand_alone_share_a_row() -> None:

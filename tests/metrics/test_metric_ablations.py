@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lensbench.errors import DataError
-from lensbench.metrics.ablations import compute_ablations
+from lensbench.metrics.ablations import compute_ablations, p_two_sided
 from lensbench.metrics.run import MetricOptions
 from lensbench.metrics.study_tables import STUDY_TABLES
 
@@ -89,12 +89,32 @@ def test_changes_and_contrast_by_hand(tmp_path: Path) -> None:
     assert final["value"] == pytest.approx(paired.mean())
     # Paired: the interval lies within the differences, all of one sign.
     assert paired.min() - 1e-6 <= final["low"] < final["high"] <= paired.max() + 1e-6
-    # One of three random groups is at least as strong.
-    assert (final["p"], final["n_random"], final["n_heads"], final["n"]) == (2 / 4, 3, 4, 3)
+    # One of three random groups is at least as strong, two are at most as strong: 2 · 2/4.
+    assert (final["p"], final["p_floor"], final["n_random"]) == (1, 2 / 4, 3)
+    assert (final["n_heads"], final["n"]) == (4, 3)
+    # −½, −3 and ¼ by random group: one of them is far off, and pulls the mean to −13/12.
+    assert final["random_median"] == pytest.approx(-0.5)
     # The top token changes in one of three samples; in two of three under random-1.
-    assert contrast.loc["top1_changed", "p"] == 2 / 4
+    assert contrast.loc["top1_changed", "p"] == 1
     # Gold is known in a and b: image −0.75, and random-1 −1.5 is stronger.
-    assert contrast.loc["gold_logprob", "p"] == 2 / 4
+    assert contrast.loc["gold_logprob", "p"] == 1
+
+
+@pytest.mark.parametrize(
+    ("others", "one", "p"),
+    [
+        # Beyond all nine on either side: 2 · 1/10, the smallest that it can be.
+        (range(9), 9.5, 0.2), (range(9), -0.5, 0.2),
+        # One of nine is as strong or stronger, or as weak or weaker: 2 · 2/10.
+        (range(9), 8, 0.4), (range(9), 0, 0.4), (range(9), 7.5, 0.4),
+        # In the middle both shares are above a half, and twice that is no probability.
+        (range(9), 4, 1.0), ([3.0] * 9, 3, 1.0), ([0.0], 5, 1.0),
+    ],
+)  # fmt: skip
+def test_p_counts_both_sides(others: list, one: float, p: float) -> None:
+    found, floor = p_two_sided(np.array(list(others), dtype=float), one)
+    assert found == pytest.approx(p)
+    assert floor == pytest.approx(min(1, 2 / (1 + len(others))))
 
 
 def test_an_effect_as_strong_as_the_image_groups_counts(tmp_path: Path) -> None:
@@ -103,7 +123,12 @@ def test_an_effect_as_strong_as_the_image_groups_counts(tmp_path: Path) -> None:
     frame.loc[frame["group"] == "random-0", "final_logprob"] = image
     found = compute_ablations(written(tmp_path / "a.parquet", frame), MetricOptions(resamples=20))
     contrast = found["ablation_contrast"].set_index("measure")
-    assert contrast.loc["final_logprob", "p"] == 3 / 4
+    # At least as strong are random-0 and random-1, at most as strong random-0 and random-2.
+    assert contrast.loc["final_logprob", "p"] == 1
+    # Stronger than all three: one in four, on both sides.
+    strong = frame.assign(final_logprob=frame["final_logprob"].where(frame["group"] != "image", -9))
+    found = compute_ablations(written(tmp_path / "b.parquet", strong), MetricOptions(resamples=20))
+    assert found["ablation_contrast"].set_index("measure").loc["final_logprob", "p"] == 2 / 4
 
 
 def test_no_gold_at_all_has_no_row(tmp_path: Path) -> None:

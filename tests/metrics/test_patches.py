@@ -199,3 +199,25 @@ def test_views_are_told_apart(tmp_path: Path) -> None:
     best = compute_patches([folder])["patch_best"].set_index(["view", "row", "col"])
     assert len(best) == 18
     assert best["best_layer"][1, 0, 1] == 2
+
+
+def test_views_are_summed_up_apart_and_together(tmp_path: Path) -> None:
+    """Two of sixteen patches of the overview are blank and late, one of the tiles' two is late."""
+    whole = {**WHOLE, "name": "overview"}
+    tiles = {"name": "tiles", "rows": 1, "cols": 2, "box": [0.0, 0.0, 0.5, 1.0]}
+    says = says_at({0: 3, 1: 3, 17: 2}, {0: "", 1: " \n"})
+    folder = write_patches(tmp_path / "a", [says] * 2, views=(whole, tiles), line_ends=1)
+    summary = compute_patches([folder])["patch_summary"].set_index(["view_name", "metric"])
+    shares = summary.loc[(slice(None), "share_last_third"), "value"].droplevel("metric")
+    assert shares.to_dict() == pytest.approx({"all": 3 / 18, "overview": 2 / 16, "tiles": 1 / 2})
+    assert summary.loc[("overview", "share_blank"), "value"] == 2 / 16
+    assert summary.loc[("tiles", "share_blank"), "value"] == 0
+    counts = summary.loc[(slice(None), "n_patches"), "value"].tolist()
+    assert counts == [36, 32, 4]
+    assert set(summary.loc["tiles"].loc[["best_layer", "share_empty"], "n"]) == {2}
+    one = write_patches(tmp_path / "b", [says], views=(whole, tiles))
+    alone = compute_patches([one])["patch_summary"].set_index(["view_name", "metric"])
+    assert alone.loc[("tiles", "best_layer"), ["value", "n", "over"]].tolist() == [1, 2, "patches"]
+    # Seen once, a picture has no view beside all.
+    single = compute_patches([write_patches(tmp_path / "c", [says_at({}, {})])])["patch_summary"]
+    assert set(single["view_name"]) == {"all"}

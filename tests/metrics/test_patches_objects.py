@@ -108,7 +108,30 @@ def test_samples_count_where_they_have_patches_of_a_region(tmp_path: Path) -> No
     assert at(table, "inside", "names_color")[["n", "n_patches"]].tolist() == [1, 1]
     assert at(table, "border", "names_color")[["n", "n_patches"]].tolist() == [2, 9]
     assert at(table, "outside", "names_color")[["n", "n_patches"]].tolist() == [2, 22]
-    assert at(table, "border_minus_inside", "names_color")[["n", "n_patches"]].tolist() == [1, 10]
+    assert at(table, "border_minus_inside", "names_color")[["n", "n_patches"]].tolist() == [1, 9]
+
+
+def test_the_difference_is_of_the_pictures_that_have_both(tmp_path: Path) -> None:
+    """The second picture has a border alone, and it names nothing: the difference is without it."""
+    small = {**RED_STAR, "box": [25, 25, 35, 35]}
+
+    def says(layer: int, patch: int) -> tuple[str, float]:
+        return ("red", 0.9) if patch in BORDER - {10} else (" picture", 0.5)
+
+    def silent(layer: int, patch: int) -> tuple[str, float]:
+        return (" picture", 0.5)
+
+    table = computed(tmp_path, [says, silent, says], [[RED_STAR], [small], [RED_STAR]])[
+        "patch_by_region"
+    ]
+    # Of 17 patches on the border 7 + 0 + 7 name it; of the two pictures with an inside 14 of 16.
+    assert at(table, "border", "names_object")["value"] == pytest.approx(14 / 17)
+    assert at(table, "inside", "names_object")["value"] == 0
+    row = at(table, "border_minus_inside", "names_object")
+    assert row["value"] == row["low"] == row["high"] == 14 / 16
+    assert row[["n", "n_patches"]].tolist() == [2, 18]
+    apart = computed(tmp_path / "b", [silent], [[small]])["patch_by_region"]
+    assert "border_minus_inside" not in set(apart["region"])
 
 
 def test_without_objects_or_forms_there_is_no_row_and_no_claim(tmp_path: Path) -> None:
@@ -147,6 +170,27 @@ def test_tiles_have_the_regions_of_their_own_part_of_the_picture(tmp_path: Path)
     assert tiles.to_dict() == {
         (0, 0): "border", (0, 1): "border", (1, 0): "border", (1, 1): "inside",
     }  # fmt: skip
+
+
+def test_regions_are_counted_apart_by_view(tmp_path: Path) -> None:
+    """The overview's border names the star and the tiles' inside does."""
+    whole = {**WHOLE, "name": "overview"}
+    corner = {"name": "tiles", "rows": 2, "cols": 2, "box": [0.0, 0.0, 0.5, 0.5]}
+
+    def says(layer: int, patch: int) -> tuple[str, float]:
+        return ("red", 0.9) if patch in BORDER or patch == 19 else (" picture", 0.5)
+
+    table = computed(tmp_path, [says], [[RED_STAR]], views=(whole, corner))["patch_by_region"]
+    named = table[table["metric"] == "names_object"].set_index(["view_name", "region"])
+    truth = {
+        ("all", "inside"): 0.5, ("all", "border"): 8 / 11, ("all", "outside"): 0,
+        ("all", "border_minus_inside"): 8 / 11 - 0.5,
+        ("overview", "inside"): 0, ("overview", "border"): 1, ("overview", "outside"): 0,
+        ("overview", "border_minus_inside"): 1,
+        ("tiles", "inside"): 1, ("tiles", "border"): 0, ("tiles", "border_minus_inside"): -1,
+    }  # fmt: skip
+    assert named["value"].to_dict() == pytest.approx(truth)
+    assert named.loc[("tiles", "border"), "n_patches"] == 3
 
 
 @settings(max_examples=200, deadline=None)

@@ -22,7 +22,7 @@ NUMBERS = frozenset({
     "last_block_js", "last_block_change", "correct_final", "n_layers", "top_id", "probability",
     "final_rank", "floor_vocabulary", "floor_random", "n_heads", "n_parameters",
     "vocabulary_size", "rank", "accuracy", "share", "p", "n_random", "gold_rank", "view", "row",
-    "col", "patch", "best_layer", "blank", "names_object", "n_patches",
+    "col", "patch", "best_layer", "blank", "names_object", "n_patches", "p_floor", "random_median",
 })  # fmt: skip
 _TRUTHS = {"True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
 

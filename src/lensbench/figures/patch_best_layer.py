@@ -11,18 +11,29 @@ from lensbench.figures import style
 
 CAPTION = (
     "Distribution over patches of the best layer, where the likeliest token's probability is "
-    "highest (bars: share of all patches; gray: patches whose token there is blank, empty or white "
-    "space only). Shaded: the last third of the layers, with the share of patches in it. A lens "
-    "that norms the last state twice, as imported ones may, has a last layer that is not the "
-    "model's own output."
+    "highest (bars: share of all patches, of a picture that is seen twice those of the overview; "
+    "gray: patches whose token there is blank, empty or white space only). Shaded: the last third "
+    "of the layers, with the share of patches in it. A lens that norms the last state twice, as "
+    "imported ones may, has a last layer that is not the model's own output."
 )
 INPUTS = ("patch_best", "patch_summary")
 _BLANK = "#b5b5b5"
 
 
+def first_view(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the overview where a run has it, and those of all patches where not.
+
+    Args:
+        table: with model, dataset and view_name.
+    """
+    overview = table["view_name"] == "overview"
+    twice = overview.groupby([table["model"], table["dataset"]]).transform("any")
+    return table[overview | (~twice & (table["view_name"] == "all"))]
+
+
 def late_text(summary: pd.DataFrame, model: str, dataset: str) -> str:
     """Return the printed share of a run's patches in the last third; "" where it is not known."""
-    rows = style.of_run(summary, model, dataset)
+    rows = first_view(style.of_run(summary, model, dataset))
     values = rows.loc[rows["metric"] == "share_last_third", "value"]
     return "" if values.empty else f"\n{100 * float(values.iloc[0]):.0f} % in the last third"
 
@@ -50,7 +61,8 @@ def draw(frames: style.Frames) -> Figure:
         frames: `patch_best`, `patch_summary` and, optionally, `models`.
     """
     table = frames["patch_best"]
-    table = table[table["best_layer"].notna()]
+    # The first view, or positions without a view.
+    table = table[table["best_layer"].notna() & (table["view"] <= 0)]
     if table.empty:
         return style.sentence("No run has close-ups or imported lenses, so no patch has a layer.")
     colors = style.palette(frames)

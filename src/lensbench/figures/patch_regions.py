@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lensbench.figures import style
-from lensbench.figures.patch_best_layer import grouped
+from lensbench.figures.patch_best_layer import first_view, grouped
 
 CAPTION = (
     "Share of patches whose likeliest token names an object there, by color or shape, at the "
     "patch's best layer and at any layer, and share of blank patches: patches inside an object's "
     "box, crossed by its edge, and outside of all (there, naming any object of the picture "
-    "counts). Bars: 95 % intervals over samples; a bar of no length says that all patches are "
-    "alike, not that more of them would be."
+    "counts); of a picture that is seen twice, patches of the overview. Bars: 95 % intervals over "
+    "samples; a bar of no length says that there is one sample or that all have the same share, "
+    "not that others would."
 )
 INPUTS = ("patch_by_region",)
 REGIONS = ("inside", "border", "outside")
@@ -55,7 +56,7 @@ def draw(frames: style.Frames) -> Figure:
     Args:
         frames: `patch_by_region` and, optionally, `models`.
     """
-    table = frames["patch_by_region"]
+    table = first_view(frames["patch_by_region"])
     table = table[table["value"].notna() & table["region"].isin(REGIONS)]
     if table.empty:
         return style.sentence(

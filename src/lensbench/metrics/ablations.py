@@ -41,15 +41,18 @@ def compute_ablations(
     Returns:
         The two tables, columns as in `STUDY_TABLES`. `measure` is "final_logprob" or
         "gold_logprob" (change of a log-probability, nats) or "top1_changed" (share of samples). The
-        contrast is the image group less the mean of the random groups, paired by sample; its p is
-        the share of groups, random ones and the image group itself, whose mean change is at least
-        as strong as the image group's.
+        contrast is the image group less the mean of the random groups, paired by sample; its
+        interval is over samples and takes the random groups as given. `p` is two-sided: twice the
+        smaller of the shares of groups, the image group among them, whose mean change is at least
+        as strong and at most as strong as the image group's, and at most 1. `p_floor` is the
+        smallest that it can be. No p is corrected for the number of comparisons. `random_median` is
+        the median over random groups of their mean changes.
 
     Raises:
         DataError: if the file is missing, damaged, or lacks a group for one of its samples.
 
-    Source: (1 + r) ÷ (1 + R) as in Phipson and Smyth 2010, Permutation p-values should never be
-        zero.
+    Source: each share is (1 + r) ÷ (1 + R) as in Phipson and Smyth 2010, Permutation p-values
+        should never be zero.
     """
     options = options or MetricOptions()
     boot = Bootstrap(options.seed, options.resamples, options.confidence)
@@ -72,19 +75,34 @@ def compute_ablations(
             if "image" in labels and random:
                 e = boot.mean((changes["image"] - changes[MEAN_OF_RANDOM]).to_numpy())
                 strength = sign * changes.mean()
-                as_strong = sum(strength[name] >= strength["image"] for name in random)
+                of_random = strength[random].to_numpy()
+                p, floor = p_two_sided(of_random, float(strength["image"]))
                 contrasts.append(
                     {
                         **same,
                         "n_heads": labels["image"]["n_heads"],
                         **_interval(e),
-                        "p": (1 + as_strong) / (1 + len(random)),
+                        "p": p,
+                        "p_floor": floor,
+                        "random_median": float(changes[random].mean().median()),
                         "n_random": len(random),
                     }
                 )
     parts = {"ablation": by_group, "ablation_contrast": contrasts}
     run = (about["model"]["model"], about["dataset"])
     return {name: finished_study(name, [pd.DataFrame(rows)], *run) for name, rows in parts.items()}
+
+
+def p_two_sided(others: np.ndarray, one: float) -> tuple[float, float]:
+    """Return the p of one group among others, and the smallest that it could be.
+
+    Args:
+        others: [R] changes under the random groups.
+        one: the change under the group in question, which counts among its like on either side.
+    """
+    above = (1 + int((others >= one).sum())) / (1 + len(others))
+    below = (1 + int((others <= one).sum())) / (1 + len(others))
+    return min(1.0, 2 * min(above, below)), min(1.0, 2 / (1 + len(others)))
 
 
 def _interval(e: Any) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from lensbench.errors import DataError, TraceError
 from lensbench.metrics.rundata import Vocabulary
 from lensbench.trace import TraceMeta, read_meta, read_table, stack
 
+#: The view of what is measured over all patches, whichever view they are of.
+ALL_VIEWS = "all"
 _ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 are lying pictures
 
 
@@ -59,6 +61,21 @@ class PatchData:
         """Return the grids of a sample's picture."""
         found: list[dict[str, Any]] = json.loads(self.samples["views"].iloc[sample])
         return found
+
+    def view_masks(self) -> dict[str, np.ndarray]:
+        """Return the patches of all views, [P] booleans, and of each where there are several.
+
+        A picture that is seen twice has most of its patches in the tiles, where a cell is a smaller
+        part of it: pooled, the tiles outweigh the overview.
+        """
+        names = [[str(view["name"]) for view in self.views(n)] for n in range(len(self.samples))]
+        view_of = self.places["view"].to_numpy()
+        pairs = zip(self.owner, view_of, strict=True)
+        named = np.array([names[n][at] if at >= 0 else "" for n, at in pairs], dtype=object)
+        masks = {ALL_VIEWS: np.ones(len(named), dtype=bool)}
+        found = list(dict.fromkeys(name for each in names for name in each))
+        present = {name: named == name for name in found if (named == name).any()}
+        return {**masks, **present} if len(present) > 1 else masks
 
 
 def load_patches(

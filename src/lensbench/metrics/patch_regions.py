@@ -39,40 +39,52 @@ def measured(data: PatchData, best: Best, found: Found) -> dict[str, np.ndarray]
 
 
 def by_region(data: PatchData, best: Best, found: Found, boot: Bootstrap) -> pd.DataFrame:
-    """Return each value by region and the paired difference border − inside.
+    """Return each value by view and region, and the paired difference border − inside.
 
-    All are means over the region's patches; samples are resampled, the same ones on both sides of
-    the difference. `n` counts the samples that have a patch there (of the difference: in both).
+    All are means over the region's patches, samples resampled. The difference is taken over the
+    samples that have patches both inside and on the border, the same ones on both sides. `n` counts
+    the samples that have a patch there (of the difference: in both), `n_patches` their patches.
     """
-    columns = STUDY_TABLES["patch_by_region"][2:]
     values = measured(data, best, found)
     told = [sample for sample, objects in enumerate(data.objects) if objects is not None]
     number = {sample: place for place, sample in enumerate(told)}
-    kept = found.region != ""
-    if not told or not kept.any():
-        return pd.DataFrame(columns=columns)
-    owner = np.array([number[sample] for sample in data.owner[kept]])
-    region, n = found.region[kept], len(told)
-    rows: list[tuple[str, str, float, float, float, int, int]] = []
+    parts = []
+    for view, mask in data.view_masks().items():
+        kept = mask & (found.region != "")
+        if kept.any():
+            owner = np.array([number[sample] for sample in data.owner[kept]])
+            here = {name: each[kept] for name, each in values.items()}
+            parts += _of_view(view, owner, found.region[kept], here, len(told), boot)
+    return pd.DataFrame(parts, columns=STUDY_TABLES["patch_by_region"][2:])
 
-    def add(name: str, metric: str, e: Estimate, *wholes: np.ndarray) -> None:
-        n_samples = int(np.all([whole > 0 for whole in wholes], axis=0).sum())
-        n_patches = int(np.sum(wholes))
+
+def _of_view(
+    view: str,
+    owner: np.ndarray,
+    region: np.ndarray,
+    values: dict[str, np.ndarray],
+    n: int,
+    boot: Bootstrap,
+) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+
+    def add(name: str, metric: str, e: Estimate, n_samples: int, n_patches: int) -> None:
         interval = (float(e.value), float(e.low), float(e.high))
-        rows.append((name, metric, *interval, n_samples, n_patches))
+        rows.append((view, name, metric, *interval, n_samples, n_patches))
 
+    wholes = {name: np.bincount(owner[region == name], minlength=n) for name in REGIONS}
+    both = (wholes[BORDER] > 0) & (wholes[INSIDE] > 0)
     for metric, each in values.items():
-        sums = {
-            name: (
-                np.bincount(owner[region == name], each[kept][region == name], minlength=n),
-                np.bincount(owner[region == name], minlength=n),
-            )
+        parts = {
+            name: np.bincount(owner[region == name], each[region == name], minlength=n)
             for name in REGIONS
         }
-        for name, (parts, wholes) in sums.items():
-            if wholes.any():
-                add(name, metric, boot.ratio(parts, wholes), wholes)
-        if sums[BORDER][1].any() and sums[INSIDE][1].any():
-            e = boot.ratio(*sums[BORDER], less=sums[INSIDE])
-            add(DIFFERENCE, metric, e, sums[BORDER][1], sums[INSIDE][1])
-    return pd.DataFrame(rows, columns=columns)
+        for name, whole in wholes.items():
+            if whole.any():
+                e = boot.ratio(parts[name], whole)
+                add(name, metric, e, int((whole > 0).sum()), int(whole.sum()))
+        if both.any():
+            border, inside = ((parts[name][both], wholes[name][both]) for name in (BORDER, INSIDE))
+            e = boot.ratio(*border, less=inside)
+            add(DIFFERENCE, metric, e, e.n, int(border[1].sum() + inside[1].sum()))
+    return rows

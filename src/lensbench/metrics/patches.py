@@ -148,7 +148,15 @@ def _best_table(data: PatchData, best: Best, found: Found) -> pd.DataFrame:
 
 
 def _summary(data: PatchData, best: Best, boot: Bootstrap) -> pd.DataFrame:
-    """Return means over all patches, samples resampled; patches where there is one sample."""
+    """Return means over patches, by view; samples resampled, patches where there is one sample."""
+    masks = data.view_masks()
+    parts = [
+        _of_view(data, best, mask, boot).assign(view_name=view) for view, mask in masks.items()
+    ]
+    return pd.concat(parts, ignore_index=True)[STUDY_TABLES["patch_summary"][2:]]
+
+
+def _of_view(data: PatchData, best: Best, kept: np.ndarray, boot: Bootstrap) -> pd.DataFrame:
     late = in_last_third(best.layer, data.n_layers)
     above, below = PUBLISHED_DEPTH
     values = {
@@ -161,13 +169,15 @@ def _summary(data: PatchData, best: Best, boot: Bootstrap) -> pd.DataFrame:
         "probability": best.probability,
     }
     alone = len(data.samples) == 1
-    owner = np.arange(len(data.owner)) if alone else data.owner
-    n = len(owner) if alone else len(data.samples)
+    # Samples without a patch of this view say nothing of it.
+    _, owner = np.unique(data.owner[kept], return_inverse=True)
+    owner = np.arange(len(owner)) if alone else owner
+    n = int(owner.max()) + 1
     wholes = np.bincount(owner, minlength=n)
     rows: list[tuple[str, float, float, float, int, str]] = []
     over = "patches" if alone else "samples"
     for metric, each in values.items():
-        e = boot.ratio(np.bincount(owner, weights=each.astype(np.float64), minlength=n), wholes)
+        e = boot.ratio(np.bincount(owner, each[kept].astype(np.float64), minlength=n), wholes)
         rows.append((metric, float(e.value), float(e.low), float(e.high), e.n, over))
     for metric, mask in (
         ("n_patches", np.ones(len(late), dtype=bool)),
@@ -175,6 +185,7 @@ def _summary(data: PatchData, best: Best, boot: Bootstrap) -> pd.DataFrame:
         ("n_blank", best.blank),
         ("n_empty", best.empty),
     ):
-        count = float(mask.sum())
-        rows.append((metric, count, count, count, len(mask), "patches"))
-    return pd.DataFrame(rows, columns=STUDY_TABLES["patch_summary"][2:])
+        count = float(mask[kept].sum())
+        rows.append((metric, count, count, count, int(kept.sum()), "patches"))
+    columns = [name for name in STUDY_TABLES["patch_summary"][2:] if name != "view_name"]
+    return pd.DataFrame(rows, columns=columns)

@@ -15,8 +15,9 @@ PATCH_TABLES: dict[str, list[str]] = {
         *_RUN, "sample_id", "view", "row", "col", "patch", "best_layer", "n_layers", "probability",
         "text", "script", "blank", "region", "names_object",
     ],
-    "patch_summary": [*_RUN, "metric", *_INTERVAL, "over"],
-    "patch_by_region": [*_RUN, "region", "metric", *_INTERVAL, "n_patches"],
+    # view_name: "all" and, where pictures are seen twice, "overview" and "tiles"
+    "patch_summary": [*_RUN, "view_name", "metric", *_INTERVAL, "over"],
+    "patch_by_region": [*_RUN, "view_name", "region", "metric", *_INTERVAL, "n_patches"],
     "patch_localisation": [*_RUN, "of", "metric", "layer", "depth", *_INTERVAL],
 }  # fmt: skip
 #: From traces of the same questions with other pictures:
@@ -32,7 +33,8 @@ ABLATION_TABLES: dict[str, list[str]] = {
         *_RUN, "mode", "group_kind", "group", "where", "measure", "n_heads", *_INTERVAL, "rule",
     ],
     "ablation_contrast": [
-        *_RUN, "mode", "where", "measure", "n_heads", *_INTERVAL, "p", "n_random",
+        *_RUN, "mode", "where", "measure", "n_heads", *_INTERVAL, "p", "p_floor",
+        "random_median", "n_random",
     ],
 }  # fmt: skip
 STUDY_TABLES = {**PATCH_TABLES, **VARIANT_TABLES, **ABLATION_TABLES}
