@@ -227,7 +227,8 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
             "stable2_layer": 0.62 * last, "stable4_layer": 0.65 * last, "changes_of_mind": 0.41,
             "found_and_lost": 0.05, "last_block_js": 0.031, "last_block_change": 0.012,
             "early_exit_layer": 0.8 * last, "early_exit_agreement": 0.97,
-            "raw_convergence_layer": 0.8 * last, "raw_last_layer_agreement": 0.55,
+            "raw_convergence_layer": 0.8 * last,
+            "raw_minus_normed_convergence_layer": 0.1 * last, "raw_last_layer_agreement": 0.55,
             "attention_blocks_on_final": 0.2 * last, "mlp_blocks_on_final": 0.3 * last,
             "concept_forms_kept": 120.0, "n_rejected": 0.0,
         }  # fmt: skip

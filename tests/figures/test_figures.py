@@ -209,7 +209,7 @@ def test_groups_switched_off_are_rows_of_the_table() -> None:
                   and len(set(line.get_xdata())) == 2)  # fmt: skip
     wanted = rows[rows["group_kind"] != "random"]
     np.testing.assert_allclose(ends, sorted(zip(wanted["low"], wanted["high"], strict=True)))
-    assert "p = 0.17 (all), 0.17 (last)" in texts(figure)
+    assert "p = 0.33 (all), 0.33 (last)" in texts(figure)
     assert "No run has had heads switched off" in texts(draw("ablation", metric_frames(1)))
 
 

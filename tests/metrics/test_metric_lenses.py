@@ -49,14 +49,16 @@ def test_raw_convergence_layer_by_hand() -> None:
 
 
 def test_summary_by_hand() -> None:
+    main = np.array([[A, B, Y, Y], [Y, Y, Y, Y]])
     found = {
-        "normed": reading(RAW),
+        "normed": reading(main),
         "attention": reading(np.array([[Y, Y, A], [A, A, A]]), first=1),
         "raw": reading(RAW[:2]),
     }
     got = lenses.summarised(found, np.full(2, Y))
     assert {name: values.tolist() for name, values in got.items()} == {
         "raw_convergence_layer": [1, 1],
+        "raw_minus_normed_convergence_layer": [-1, 1],
         "raw_last_layer_agreement": [True, False],
         "attention_blocks_on_final": [2, 0],
     }
@@ -70,6 +72,14 @@ def test_planted_layers_are_recovered(scenes: Made, facts: Made) -> None:
         got = metric(made, "raw_convergence_layer")
         assert got["value"] == pytest.approx(np.mean(list(truth.raw_convergence.values())))
         assert got["n"] == len(truth.convergence)
+        paired = metric(made, "raw_minus_normed_convergence_layer")
+        differences = [
+            layer - truth.convergence[sample] for sample, layer in truth.raw_convergence.items()
+        ]
+        assert paired["value"] == pytest.approx(np.mean(differences))
+        assert paired["n"] == len(differences)
+        low, high = paired["low"], paired["high"]
+        assert min(differences) <= low <= paired["value"] <= high <= max(differences)
         kept = metric(made, "raw_last_layer_agreement")["value"]
         assert kept == pytest.approx(np.mean(list(truth.raw_last.values())))
         table = at(made.tables["lenses"], metric="agreement")

@@ -15,12 +15,12 @@ from lensbench.figures import style
 CAPTION = (
     "Change of the log-probability of the model's own answer (nats, mean over samples with 95 % "
     "interval) when a group of heads is switched off, at every position or at the last one alone. "
-    "Random groups have as many heads as the image group and none of its heads, from the same "
-    "blocks as far as these have others left and else from the nearest (column rule of the table): "
-    "gray dots are single groups, the marker below them their mean. p: how far out the image group "
-    "lies among them, on either side (two-sided, never below two over one more than their number, "
-    "not corrected for the number of comparisons). A change says that the answer depends on these "
-    "heads, not how."
+    "Random groups have as many heads as the image group, none of them an image head, from the "
+    "same blocks as far as these have others left and else from the nearest (the table's column "
+    "rule): gray dots are single groups, the marker below them their mean. p: how far out the "
+    "image group lies among them, on either side (two-sided, never below two over one more than "
+    "their number, not corrected for the number of comparisons). A change says that the answer "
+    "depends on these heads, not how."
 )
 INPUTS = ("ablation", "ablation_contrast")
 MEASURE = "final_logprob"

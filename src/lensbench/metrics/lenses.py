@@ -105,8 +105,12 @@ def summarised(found: dict[str, Reading], final: np.ndarray) -> dict[str, np.nda
     """
     values = {}
     if "raw" in list(found)[1:]:
-        raw = found["raw"]
-        values["raw_convergence_layer"] = raw_convergence_layer(raw, final)
+        raw, main = found["raw"], next(iter(found))
+        layer = raw_convergence_layer(raw, final)
+        values["raw_convergence_layer"] = layer
+        # Sample by sample, so that its interval is that of the difference.
+        own = convergence_layer(hits(found[main].top1, final))
+        values[f"raw_minus_{main}_convergence_layer"] = layer - own
         values["raw_last_layer_agreement"] = hits(raw.top1, final)[:, -1]
     for part in ("attention", "mlp"):
         if part in found:
