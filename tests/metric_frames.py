@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -143,7 +144,10 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                     **_band(share * rise + 0.1 * hump * (language == "zh"), n))  # fmt: skip
                 add("accuracy_by_language", model, dataset, asked=asked, language=language,
                     layer=layers, **_band(share * rise, n))  # fmt: skip
-        for asked in ("all", "en"):
+        # Rows of all questions stand beside those of counting ones where there are both; theirs
+        # differ, so that drawing the one for the other is seen.
+        families = {"number": 0.0, "all": 0.02} if dataset == "scenes" else {"all": 0.0}
+        for asked, (family, more) in product(("all", "en"), families.items()):
             for first_language, second in (("zh", "en"), ("zh", "digit")):
                 for arrival, moved in (
                     ("top1", 0.0),
@@ -151,13 +155,20 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                     ("mass", 0.1),
                     ("top10_other", 0.15),
                 ):
+                    moved += more
                     parts = {
                         "share_only_first": 0.1, "share_first_earlier": 0.3 - moved,
                         "share_tie": 0.1, "share_second_earlier": 0.2 + moved,
                         "share_only_second": 0.25, "share_neither": 0.05, "lead_share": 0.5,
                     }  # fmt: skip
-                    labels = {"asked": asked, "first": first_language, "second": second,
-                              "arrival": arrival}  # fmt: skip
+                    labels = {"family": family, "asked": asked, "first": first_language,
+                              "second": second, "arrival": arrival}  # fmt: skip
+                    paired = {"net_first": 0.1 - moved, "net_first_over_other": 0.2 - moved,
+                              "lead_over_other": 0.3 - moved}  # fmt: skip
+                    for metric, value in paired.items():
+                        add("language_lead", model, dataset, **labels, metric=[metric],
+                            value=[value], low=[value - 0.1], high=[value + 0.2],
+                            n=[60])  # fmt: skip
                     add("language_lead", model, dataset, **labels, metric=list(parts),
                         **_band(np.array(list(parts.values())), n))  # fmt: skip
                     add(
@@ -171,8 +182,9 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                         high=[0.9],
                         n=[60],
                     )
-        add("answer_path", model, dataset, metric=["gold_found", "last_2_agree"],
-            **_band(np.array([0.9, 0.8]), n))  # fmt: skip
+        for family, less in families.items():
+            add("answer_path", model, dataset, family=family, metric=["gold_found", "last_2_agree"],
+                **_band(np.array([0.9, 0.8]) - less, n))  # fmt: skip
         if dataset == "scenes":
             for group, share in (("0-5", 0.9), ("6+", 0.6)):
                 add("by_count", model, dataset, group=group, metric=["accuracy"],
@@ -184,13 +196,20 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                         add("matched_kinds", model, dataset, kind=kind, weighting=weighting,
                             metric=[metric], value=[value], low=[value - 0.05],
                             high=[value + 0.04], n=[60])  # fmt: skip
-            for variant, share in (("native", 0.9), ("blank", 0.1), ("56", 0.5), ("224", 0.85)):
-                add("by_variant", model, dataset, variant=variant,
+            shares = {"native": 0.9, "blank": 0.1, "56": 0.5, "224": 0.85}
+            for (family, less), (variant, share) in product(families.items(), shares.items()):
+                add("by_variant", model, dataset, family=family, variant=variant,
                     metric=["accuracy", "convergence_depth"],
-                    **_band(np.array([share, 0.8 - share / 4]), 60))  # fmt: skip
-            for metric, most in (("han_top1", 0.5), ("han_top5", 0.9), ("han_mass", 0.4)):
+                    **_band(np.array([share - less, 0.8 - share / 4]), 60))  # fmt: skip
+            askings = {"all": 0.02, "not zh": 0.0, "zh": 0.05}
+            for (metric, peak), (family, less), (asked, other) in product(
+                {"han_top1": 0.5, "han_top5": 0.9, "han_mass": 0.4}.items(), families.items(),
+                askings.items(),
+            ):  # fmt: skip
+                most = peak - less - other
                 for variant, share in (("native", 1.0), ("blank", 0.4), ("excess", 0.6)):
-                    add("han_floor", model, dataset, metric=metric, variant=variant, layer=layers,
+                    add("han_floor", model, dataset, family=family, asked=asked, metric=metric,
+                        variant=variant, layer=layers,
                         **_band(most * share * hump, 60), floor_vocabulary=0.2,
                         floor_random=0.25 if metric == "han_mass" else np.nan)  # fmt: skip
         twice = "onevision" in model  # sees a picture whole and in tiles

@@ -28,9 +28,15 @@ def intervals(ax: object, *, horizontal: bool) -> list[tuple[float, float, float
     return [(*sorted(data[place - 1])[:1], value, max(data[place - 1])) for place, value in dots]
 
 
+def of_counting(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of numbers for scenes, of all questions for the other datasets."""
+    return table[(table["family"] == "number") == (table["dataset"] == "scenes")]
+
+
 def test_bars_are_the_shares_and_fill_the_whole_width() -> None:
     figure = FIGURES["language_lead"].draw(FRAMES)
-    table = FRAMES["language_lead"].query("asked == 'all' and first == 'zh' and second == 'en'")
+    table = of_counting(FRAMES["language_lead"])
+    table = table.query("asked == 'all' and first == 'zh' and second == 'en'")
     runs = style.runs_of(table)
     ax = figure.axes[2]  # the second row: among the first 10
     parts = list(segments({FIRST: "C0", SECOND: "C1"}))
@@ -63,7 +69,7 @@ def test_variants_are_sorted_by_side_and_blank_is_joined_to_nothing() -> None:
     figure = FIGURES["by_variant"].draw(FRAMES)
     ax = titled(figure, "accuracy · scenes")
     assert [label.get_text() for label in ax.get_xticklabels()] == ["blank", "56", "224", "native"]
-    rows = FRAMES["by_variant"].query("metric == 'accuracy'")
+    rows = FRAMES["by_variant"].query("metric == 'accuracy' and family == 'number'")
     drawn = sorted(intervals(ax, horizontal=False))
     assert drawn == sorted(zip(rows["low"], rows["value"], rows["high"], strict=True))
     joined = [line.get_ydata().tolist() for line in ax.lines if len(line.get_xdata()) > 2]
@@ -73,6 +79,7 @@ def test_variants_are_sorted_by_side_and_blank_is_joined_to_nothing() -> None:
 def test_han_has_native_blank_and_the_floors_that_are_there() -> None:
     figure = FIGURES["han_floor"].draw(FRAMES)
     rows = style.of_run(FRAMES["han_floor"], "lensbench-llava", "scenes")
+    rows = rows.query("family == 'number' and asked == 'not zh'")
     top5, mass = figure.axes[1], figure.axes[2]
     for ax, metric, n_lines in ((top5, "han_top5", 3), (mass, "han_mass", 4)):
         of_metric = rows[rows["metric"] == metric]
@@ -83,6 +90,23 @@ def test_han_has_native_blank_and_the_floors_that_are_there() -> None:
             assert any(np.array_equal(line, wanted) for line in lines), variant
         assert any((line == 0.2).all() for line in lines)
         assert any((line == 0.25).all() for line in lines) == (metric == "han_mass")
+
+
+def test_what_asks_for_chinese_alone_and_a_dataset_without_families_are_drawn_whole() -> None:
+    han = FRAMES["han_floor"].query("asked != 'not zh' and family == 'all'")
+    figure = FIGURES["han_floor"].draw({"han_floor": han})
+    wanted = style.of_run(han, "lensbench-llava", "scenes").query(
+        "asked == 'all' and metric == 'han_top1'"
+    )
+    lines = [np.asarray(line.get_ydata(), dtype=float) for line in figure.axes[0].lines]
+    assert len(lines) == 3
+    native = wanted[wanted["variant"] == "native"]["value"].to_numpy()
+    assert any(np.array_equal(line, native) for line in lines)
+    changed = FRAMES["by_variant"].query("family == 'all'")
+    ax = titled(FIGURES["by_variant"].draw({"by_variant": changed}), "accuracy · scenes")
+    rows = changed.query("metric == 'accuracy'")
+    drawn = sorted(intervals(ax, horizontal=False))
+    assert drawn == sorted(zip(rows["low"], rows["value"], rows["high"], strict=True))
 
 
 def test_kinds_are_drawn_matched_and_as_they_are_with_their_difference() -> None:

@@ -20,6 +20,8 @@ TOKENS: dict[str, tuple[str, str] | None] = {
     "二": ("number:2", "zh"), "3": ("number:3", "digit"), " three": ("number:3", "en"),
     "三": ("number:3", "zh"), " red": ("color:red", "en"), "红": ("color:red", "zh"),
     "7": ("number:7", "digit"), " seven": ("number:7", "en"),
+    "四": ("number:4", "zh"), " four": ("number:4", "en"),
+    "五": ("number:5", "zh"), " five": ("number:5", "en"),
 }  # fmt: skip
 ID = {text: place for place, text in enumerate(TOKENS)}
 _SCRIPT = {"digit": "Digit", "en": "Latin", "zh": "Han"}

@@ -13,7 +13,8 @@ from lensbench.metrics.bootstrap import Bootstrap
 from lensbench.metrics.lenses import Reading
 
 
-def values(table: pd.DataFrame) -> dict[str, float]:
+def values(table: pd.DataFrame, family: str = "all") -> dict[str, float]:
+    table = table[table["family"] == family]
     return dict(zip(table["metric"], table["value"], strict=True))
 
 
@@ -96,8 +97,24 @@ def test_the_raw_lens_is_held_against_the_normed_one_sample_by_sample() -> None:
     assert table.set_index("metric").loc["gold_first_layer_raw_minus_normed", "n"] == 2
 
 
+def test_families_are_told_apart_each_over_its_own_samples() -> None:
+    numbers = [*TOPS[:4], ["·", "·", "2", "2", "2"]]
+    colors = [[" red"] * 5, ["·", " red", " red", " red", "·"], *[["·"] * 5] * 3]
+    run = hand_run(numbers + colors, ["number:2"] * 5 + ["color:red"] * 4 + ["color:x"])
+    (table,) = answer_path(run, Bootstrap(resamples=50), {"normed": None})
+    number, color = values(table, "number"), values(table, "color")
+    assert (number["gold_found"], color["gold_found"]) == (0.8, 0.5)  # the last color has no form
+    assert number["gold_first_layer"] == pytest.approx((1 + 2 + 0 + 2) / 4)
+    assert (color["gold_first_layer"], color["gold_lost"]) == (0.5, 0.25)
+    assert color["after_leave"] == 0.5
+    assert (number["last_block_change"], color["last_block_change"]) == (2 / 5, 1 / 5)
+    n = table.set_index(["family", "metric"])["n"]
+    assert (n["color", "gold_found"], n["color", "gold_first_layer"]) == (4, 2)
+    assert (n["all", "gold_found"], n["all", "last_1_agree"]) == (9, 10)
+
+
 def test_planted_truth_is_recovered(scenes: Made) -> None:
-    table = scenes.tables["answer_path"].set_index("metric")
+    table = scenes.tables["answer_path"].query("family == 'all'").set_index("metric")
     truth = scenes.truth
     kept = pd.Series(truth.convergence) <= 7  # of 8 layers: the last block changes nothing
     assert table.loc["last_1_agree", "value"] == pytest.approx(kept.mean())

@@ -56,9 +56,22 @@ def test_scenes_are_told_apart_as_their_own_records_do(tmp_path: object) -> None
 
 
 def test_weights_are_the_smaller_kind_s_numbers() -> None:
-    simple, complex_ = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 2, 2, 2, 5])
-    assert matched_weights(simple, complex_) == pytest.approx({0: 1 / 3, 2: 2 / 3})
-    assert matched_weights(np.array([1]), np.array([2])) == {}
+    simple, complex_ = np.array([0, 0, 0, 0, 1, 2, 2]), np.array([0, 0, 0, 2, 2, 2, 5])
+    assert matched_weights(simple, complex_) == pytest.approx({0: 3 / 5, 2: 2 / 5})
+    assert matched_weights(np.array([1, 1]), np.array([2, 2])) == {}
+
+
+def test_a_count_of_which_a_kind_has_one_question_is_not_matched() -> None:
+    simple, complex_ = np.array([2, 2, 3, 3, 7]), np.array([2, 2, 3, 7])
+    assert matched_weights(simple, complex_) == {2: 1}
+    assert matched_weights(simple[2:], complex_[2:]) == {}
+    rows = [("simple", 2, True)] * 2 + [("complex", 2, True)] * 2
+    rows += [("simple", 3, True)] * 6 + [("complex", 3, False)]
+    (table,) = matched_kinds(run_of(rows), BOOT)
+    even = matched(table, "difference", "matched")
+    assert even[["value", "low", "high", "n"]].tolist() == [0, 0, 0, 4]
+    assert matched(table, "difference", "as they are")["n"] == 11
+    assert matched_kinds(run_of(rows[4:]), BOOT) == []
 
 
 def run_of(rows: list[tuple[str, int, bool]], layers: int = 3) -> object:
@@ -77,17 +90,17 @@ def matched(table: pd.DataFrame, kind: str, weighting: str) -> pd.Series:
 
 
 def test_matched_values_by_hand() -> None:
-    rows = [("simple", 2, True)] * 3 + [("simple", 2, False)] + [("simple", 3, True)]
+    rows = [("simple", 2, True)] * 3 + [("simple", 2, False)] + [("simple", 3, True)] * 2
     rows += [("complex", 2, True), ("complex", 2, False)] + [("complex", 3, False)] * 3
     (table,) = matched_kinds(run_of(rows), BOOT)
-    # min(4, 2) twos and min(1, 3) threes: weights 2/3 and 1/3.
-    assert matched(table, "simple", "matched")["value"] == pytest.approx(2 / 3 * 0.75 + 1 / 3)
-    assert matched(table, "complex", "matched")["value"] == pytest.approx(2 / 3 * 0.5)
+    # min(4, 2) twos and min(2, 3) threes: weights ½ and ½.
+    assert matched(table, "simple", "matched")["value"] == pytest.approx(0.75 / 2 + 1 / 2)
+    assert matched(table, "complex", "matched")["value"] == pytest.approx(0.5 / 2)
     difference = matched(table, "difference", "matched")
-    assert difference["value"] == pytest.approx(1 / 3 - (0.5 + 1 / 3))
-    assert difference["n"] == 10
-    assert matched(table, "simple", "as they are")["value"] == pytest.approx(0.8)
-    assert matched(table, "difference", "as they are")["value"] == pytest.approx(0.2 - 0.8)
+    assert difference["value"] == pytest.approx(0.25 - 0.875)
+    assert difference["n"] == 11
+    assert matched(table, "simple", "as they are")["value"] == pytest.approx(5 / 6)
+    assert matched(table, "difference", "as they are")["value"] == pytest.approx(0.2 - 5 / 6)
 
 
 def test_a_difference_made_by_the_counts_alone_vanishes_when_they_are_matched() -> None:

@@ -65,7 +65,8 @@ def test_accuracy_and_its_paired_difference_against_a_naive_reading(
     made: tuple[dict[str, Path], Path], tables: dict[str, pd.DataFrame]
 ) -> None:
     folders, _ = made
-    got = tables["by_variant"].set_index(["variant", "metric"])
+    table = tables["by_variant"]
+    got = table[table["family"] == "all"].set_index(["variant", "metric"])
     native = right_at_last(folders["native"])
     for variant in ("blank", "112"):
         there = right_at_last(folders[variant])
@@ -85,7 +86,8 @@ def test_han_by_layer_its_excess_and_floors(
     made: tuple[dict[str, Path], Path], tables: dict[str, pd.DataFrame]
 ) -> None:
     folders, _ = made
-    table = tables["han_floor"].set_index(["metric", "variant", "layer"])
+    whole = tables["han_floor"].query("family == 'all' and asked == 'all'")
+    table = whole.set_index(["metric", "variant", "layer"])
     mass = {}
     for variant in ("native", "blank"):
         rows = read_table(folders[variant], "trajectory", step=0)
@@ -93,7 +95,7 @@ def test_han_by_layer_its_excess_and_floors(
         mass[variant] = rows.assign(han=han).groupby("layer")["han"].mean()
         for layer, value in mass[variant].items():
             assert table.loc[("han_mass", variant, layer), "value"] == pytest.approx(value)
-    excess = tables["han_floor"].query("metric == 'han_mass' and variant == 'excess'")["value"]
+    excess = whole.query("metric == 'han_mass' and variant == 'excess'")["value"]
     wanted = (mass["native"] - mass["blank"]).to_numpy()
     assert excess.to_numpy() == pytest.approx(wanted, abs=1e-6)  # float32 means
     share = np.mean([script == "Han" for _, script in VOCABULARY])
@@ -107,17 +109,69 @@ def test_han_by_layer_its_excess_and_floors(
 
 
 def test_the_highest_layer_is_the_highest_of_the_means(tables: dict[str, pd.DataFrame]) -> None:
-    table = tables["han_floor"]
-    got = tables["by_variant"].set_index(["variant", "metric"])["value"]
+    table = tables["han_floor"].query("family == 'all' and asked == 'not zh'")
+    changed = tables["by_variant"].query("family == 'all'").set_index(["variant", "metric"])
+    got = changed["value"]
     peaks = {
         variant: table.query("metric == 'han_top1' and variant == @variant")["value"].max()
         for variant in ("native", "blank")
     }
     for variant, peak in peaks.items():
-        assert got[variant, "han_top1_max"] == pytest.approx(peak)
-    assert got["blank", "han_top1_max_minus_native"] == pytest.approx(
+        assert got[variant, "han_top1_max_not_zh"] == pytest.approx(peak)
+    assert got["blank", "han_top1_max_not_zh_minus_native"] == pytest.approx(
         peaks["blank"] - peaks["native"]
     )
+
+
+def chosen(folder: Path, family: str, asked: str) -> list[str]:
+    """Return ids of a trace's samples of a family of answers and a group by language, naively."""
+    samples = read_table(folder, "samples")
+    samples = samples[samples["rejected"].isna()]
+    if family != "all":
+        samples = samples[samples["gold"].str.startswith(f"{family}:")]
+    if asked == "not zh":
+        samples = samples[samples["language"] != "zh"]
+    elif asked != "all":
+        samples = samples[samples["language"] == asked]
+    return sorted(samples["sample_id"])
+
+
+def test_families_and_languages_asked_for_are_told_apart(
+    made: tuple[dict[str, Path], Path], tables: dict[str, pd.DataFrame]
+) -> None:
+    folders, _ = made
+    han = {}
+    for variant in ("native", "blank"):
+        rows = read_table(folders[variant], "trajectory", step=0)
+        own = stack(rows, "script_mass")[:, SCRIPTS.index("Han")]
+        han[variant] = rows.assign(han=own).pivot(
+            index="sample_id", columns="layer", values="han"
+        )  # fmt: skip
+    table = tables["han_floor"].query("metric == 'han_mass'")
+    groups = table[["family", "asked"]].drop_duplicates().to_numpy().tolist()
+    for family in ("all", "color", "number"):
+        assert [a for f, a in groups if f == family][:2] == ["all", "not zh"]
+    assert ["number", "zh"] in groups
+    for family, asked in groups:
+        ids = chosen(folders["native"], family, asked)
+        rows = table.query("family == @family and asked == @asked")
+        wanted = {name: frame.loc[ids].mean() for name, frame in han.items()}
+        wanted["excess"] = wanted["native"] - wanted["blank"]
+        for variant, values in wanted.items():
+            got = rows[rows["variant"] == variant]
+            assert got["value"].to_numpy() == pytest.approx(values.to_numpy(), abs=1e-6)
+            assert set(got["n"]) == {len(ids)}
+    # What is planted: forms of the answer asked for, Chinese ones where Chinese is.
+    native = table.query("family == 'all' and variant == 'native'").groupby("asked")["value"].max()
+    assert native["zh"] > native["not zh"]
+    changed = tables["by_variant"].set_index(["family", "variant", "metric"])
+    for family in ("all", "color", "number"):
+        n = changed.loc[(family, "blank", "han_mass_max_not_zh_minus_native"), "n"]
+        assert n == len(chosen(folders["native"], family, "not zh"))
+        right = right_at_last(folders["112"])
+        ids = [key for key in chosen(folders["112"], family, "all") if key in right.index]
+        value = changed.loc[(family, "112", "accuracy"), "value"]
+        assert value == pytest.approx(right.loc[ids].mean())
 
 
 def test_without_native_or_of_another_run_there_is_one_sentence(

@@ -6,11 +6,13 @@ from matplotlib.figure import Figure
 
 from lensbench.figures import style
 from lensbench.figures.fonts import printable
+from lensbench.figures.frames import counting
 
 CAPTION = (
     "Accuracy at the last layer and convergence layer (as depth, layer ÷ number of layers) with "
     "the picture's longer side shrunk to so many pixels before the model's own processor, native, "
-    "and replaced by a blank one (mean over samples, 95 % bootstrap interval)."
+    "and replaced by a blank one (mean over samples, 95 % bootstrap interval). Counting questions, "
+    "all questions of a dataset without them."
 )
 INPUTS = ("by_variant",)
 METRICS = {"accuracy": "accuracy", "convergence_depth": "convergence depth"}
@@ -30,7 +32,7 @@ def draw(frames: style.Frames) -> Figure:
     Args:
         frames: `by_variant` and, optionally, `models`.
     """
-    table = frames["by_variant"]
+    table = counting(frames["by_variant"])
     table = table[table["metric"].isin(list(METRICS)) & table["value"].notna()]
     if table.empty:
         return style.sentence("No run was repeated with changed pictures.")

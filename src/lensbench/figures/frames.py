@@ -24,6 +24,8 @@ NUMBERS = frozenset({
     "vocabulary_size", "rank", "accuracy", "share", "p", "n_random", "gold_rank", "view", "row",
     "col", "patch", "best_layer", "blank", "names_object", "n_patches", "p_floor", "random_median",
 })  # fmt: skip
+#: The family of answers that are counts.
+COUNTING = "number"
 _TRUTHS = {"True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
 
 
@@ -55,6 +57,20 @@ def read_table(path: str | Path) -> pd.DataFrame:
         if column in NUMBERS:
             frame[column] = _numbers(frame[column], source, column)
     return frame
+
+
+def counting(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of counting questions, all questions' of a run that has no such rows.
+
+    A dataset of nothing but counting questions has no family of its own beside "all".
+
+    Args:
+        table: one with `family` of answers, such as `language_lead`.
+    """
+    counted = table["family"] == COUNTING
+    runs = table["model"].astype(str) + "\0" + table["dataset"].astype(str)
+    apart = runs.isin(set(runs[counted]))
+    return table[counted | (~apart & (table["family"] == "all"))]
 
 
 def _numbers(values: pd.Series, source: Path, column: str) -> pd.Series:

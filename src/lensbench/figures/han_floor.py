@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lensbench.figures import style
+from lensbench.figures.frames import counting
 
 CAPTION = (
     "Han by layer for native pictures and for blank ones of the same size, with the same questions "
-    "(mean over samples, 95 % bootstrap interval): share of samples with a Han token on top or "
-    "among the first 5, and probability mass on Han tokens. Floors: mass for a random direction of "
+    "(mean over samples, 95 % bootstrap interval). Counting questions, all questions of a dataset "
+    "without them; those that ask for a Chinese answer are left out, unless there are no others. "
+    "Share of samples with a Han token on top or among the first 5, and probability mass on Han "
+    "tokens. Floors: mass for a random direction of "
     "the same norm (dotted; it has no top-k share), and the vocabulary's share of Han tokens "
     "(broken; for the first 5 the chance that one of 5 random tokens is Han). What blank pictures "
     "have too is no trace of what is seen."
 )
 INPUTS = ("han_floor",)
+#: Rows of the samples that are not asked for a Chinese answer, and of all.
+NOT_ASKED, ALL = "not zh", "all"
 METRICS = {
     "han_top1": "Han on top", "han_top5": "Han among the first 5", "han_mass": "mass on Han",
 }  # fmt: skip
+
+
+def unasked(table: pd.DataFrame) -> pd.DataFrame:
+    """Return of each run the rows of samples not asked for Chinese, of all where there are none."""
+    rest = table["asked"] == NOT_ASKED
+    runs = table["model"].astype(str) + "\0" + table["dataset"].astype(str)
+    apart = runs.isin(set(runs[rest]))
+    return table[rest | (~apart & (table["asked"] == ALL))]
 
 
 @style.themed
@@ -28,7 +42,7 @@ def draw(frames: style.Frames) -> Figure:
     Args:
         frames: `han_floor` and, optionally, `models`.
     """
-    table = frames["han_floor"]
+    table = unasked(counting(frames["han_floor"]))
     table = table[table["metric"].isin(list(METRICS)) & table["value"].notna()]
     if table.empty:
         return style.sentence("No run was repeated with blank pictures.")

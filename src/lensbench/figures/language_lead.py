@@ -12,13 +12,15 @@ from matplotlib.patches import Patch
 
 from lensbench.figures import style
 from lensbench.figures.concept_mass import NAMES, language_colors
+from lensbench.figures.frames import counting
 
 CAPTION = (
     "Whether a form of the gold answer arrives among the first k tokens (k = 1 and 10) in Chinese "
-    "before English. Left: shares of the samples whose gold has forms in both; right: layer of the "
-    "English arrival less that of the Chinese one, over the samples in which both arrive (mean, "
-    "95 % bootstrap interval; right of 0 Chinese is earlier). Hollow: the same of a wrong answer "
-    "of the same kind, the floor, since a language with more forms is likelier there by chance."
+    "before English. Counting questions, all questions of a dataset without them. Left: shares of "
+    "the samples whose gold has forms in both; right: layer of the English arrival less that of "
+    "the Chinese one, over the samples in which both arrive (mean, 95 % bootstrap interval; right "
+    "of 0 Chinese is earlier). Hollow: the same of wrong answers of the same kind (the mean of all "
+    "others), the floor, since a language with more forms is likelier there by chance."
 )
 INPUTS = ("language_lead",)
 FIRST, SECOND = "zh", "en"
@@ -46,12 +48,12 @@ def _pale(color: Any, share: float = 0.5) -> tuple[float, float, float]:
 
 @style.themed
 def draw(frames: style.Frames) -> Figure:
-    """Draw `language_lead` (all samples, Chinese against English): a row of panels a way to arrive.
+    """Draw `language_lead` (Chinese against English): a row of panels a way to arrive.
 
     Args:
         frames: `language_lead` and, optionally, `models`.
     """
-    table = frames["language_lead"]
+    table = counting(frames["language_lead"])
     table = table[
         (table["asked"] == "all") & (table["first"] == FIRST) & (table["second"] == SECOND)
     ]

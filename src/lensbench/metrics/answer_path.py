@@ -13,6 +13,7 @@ import pandas as pd
 
 from lensbench.metrics.accuracy import language_of_hit
 from lensbench.metrics.bootstrap import Bootstrap
+from lensbench.metrics.concepts import by_family
 from lensbench.metrics.convergence import hits
 from lensbench.metrics.lenses import Reading
 from lensbench.metrics.rundata import RunData
@@ -81,7 +82,7 @@ def changes(texts: np.ndarray, language: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def answer_path(run: RunData, boot: Bootstrap, found: dict[str, Reading]) -> list[pd.DataFrame]:
-    """Return one row a metric, each over the samples that it is defined for.
+    """Return one row a family of answers and metric, each over the samples it is defined for.
 
     Args:
         run: one model on one dataset.
@@ -89,19 +90,23 @@ def answer_path(run: RunData, boot: Bootstrap, found: dict[str, Reading]) -> lis
         found: what each lens reads, by its name, the main one first.
 
     Returns:
-        metric, value, low, high, n. gold_* over samples whose gold has a usable form, the first
-        layers over those of them in which it is found; after_* (share of samples) and n_* (mean
-        number) over those in which it is found; last_* over all samples.
+        family ("all", or of answers, "number"), metric, value, low, high, n. gold_* over samples
+        whose gold has a usable form, the first layers over those of them in which it is found;
+        after_* (share of samples) and n_* (mean number) over those in which it is found; last_*
+        over all samples.
     """
-    values = {**_last_layers(run)}
+    every = np.ones(len(run.samples), dtype=bool)
+    values = {name: (every, of_samples) for name, of_samples in _last_layers(run).items()}
     if run.has_gold.any():
         values |= _gold(run, found)
     rows = []
-    for metric, of_samples in values.items():
-        if len(of_samples):
-            e = boot.mean(of_samples)
-            rows.append((metric, float(e.value), float(e.low), float(e.high), e.n))
-    return [pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])]
+    for family, mask in by_family(run.samples["gold"].to_numpy(dtype=object)):
+        for metric, (has, of_samples) in values.items():
+            chosen = of_samples[mask[has]]
+            if len(chosen):
+                e = boot.mean(chosen)
+                rows.append((family, metric, float(e.value), float(e.low), float(e.high), e.n))
+    return [pd.DataFrame(rows, columns=["family", "metric", "value", "low", "high", "n"])]
 
 
 def _last_layers(run: RunData) -> dict[str, np.ndarray]:
@@ -121,8 +126,8 @@ def _last_layers(run: RunData) -> dict[str, np.ndarray]:
     }
 
 
-def _gold(run: RunData, found: dict[str, Reading]) -> dict[str, np.ndarray]:
-    """Return the way of the answer; only samples whose gold has a usable form."""
+def _gold(run: RunData, found: dict[str, Reading]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the way of the answer: which of all samples have a value, [n], and their values."""
     gold = run.samples["gold"].to_numpy(dtype=object)[run.has_gold]
     top1 = run.first.top1[run.has_gold]
     language = language_of_hit(top1, gold, run.forms, run.meta.languages)
@@ -137,18 +142,26 @@ def _gold(run: RunData, found: dict[str, Reading]) -> dict[str, np.ndarray]:
         "gold_lost_of_found": lost[there],
         "gold_regained": regained,
     }
+    among = {"gold_first_layer": there, "gold_first_depth": there, "gold_lost_of_found": there}
     counted = changes(run.vocabulary.text(top1[there]), language[there])
     for name, count in counted.items():
-        values[f"after_{name}"] = count > 0
-        values[f"n_{name}"] = count
+        values |= {f"after_{name}": count > 0, f"n_{name}": count}
+        among |= {f"after_{name}": there, f"n_{name}": there}
     if "raw" in list(found)[1:]:
         raw_top1 = found["raw"].top1[run.has_gold]
         raw = language_of_hit(raw_top1, gold, run.forms, run.meta.languages) >= 0
-        raw_there, raw_layer = raw.any(axis=1), raw.argmax(axis=1)
+        raw_there, raw_layer = np.asarray(raw.any(axis=1)), raw.argmax(axis=1)
         both = there & raw_there
         values |= {
             "gold_found_raw": raw_there,
             "gold_first_layer_raw": raw_layer[raw_there],
             "gold_first_layer_raw_minus_normed": (raw_layer - layer)[both],
         }
-    return values
+        among |= {"gold_first_layer_raw": raw_there, "gold_first_layer_raw_minus_normed": both}
+    rows = np.flatnonzero(run.has_gold)
+    told = {}
+    for metric, of_samples in values.items():
+        has = np.zeros(len(run.samples), dtype=bool)
+        has[rows[among[metric]] if metric in among else rows] = True
+        told[metric] = (has, of_samples)
+    return told

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-#: Rows with this in `asked` are over all samples, whatever language was asked for.
+#: Rows with this in `asked` or `family` are over all samples, whatever was asked for.
 ALL = "all"
+#: A family of answers with fewer samples than this has no rows of its own.
+FEWEST = 5
 
 
 def by_asked(asked: np.ndarray, languages: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
@@ -28,6 +30,29 @@ def by_asked(asked: np.ndarray, languages: Sequence[str]) -> Iterator[tuple[str,
         mask = asked == language
         if mask.any():
             yield language, mask
+
+
+def family_of(gold: np.ndarray) -> np.ndarray:
+    """Return the family of each concept, [n]: "number" of "number:3"."""
+    return np.array([str(concept).partition(":")[0] for concept in gold], dtype=object)
+
+
+def by_family(gold: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield "all" and each family of answers, by name, with the mask of its samples.
+
+    A family alone is all there is and has no rows of its own, nor has one of few samples.
+
+    Args:
+        gold: concepts, [n].
+    """
+    if len(gold):
+        yield ALL, np.ones(len(gold), dtype=bool)
+    family = family_of(gold)
+    names = sorted(set(family))
+    for name in names if len(names) > 1 else ():
+        mask = family == name
+        if mask.sum() >= FEWEST:
+            yield name, mask
 
 
 def languages_with_forms(

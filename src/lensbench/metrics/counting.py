@@ -20,6 +20,8 @@ from lensbench.metrics.rundata import RunData
 
 #: Counts up to this one are one group, all above it the other.
 FEW = 5
+#: A kind with fewer questions of a count than this is not matched there: one alone has no spread.
+FEWEST = 2
 KINDS = ("simple", "complex")
 _DRAWN = "scenes"
 _COUNTED = ("count", "large count")
@@ -63,12 +65,16 @@ def kinds_of(samples: pd.DataFrame, dataset: str) -> np.ndarray:
 def matched_weights(simple: np.ndarray, complex_: np.ndarray) -> dict[int, float]:
     """Return count → share of the standard population: the smaller of the kinds' numbers.
 
+    Counts of which a kind has fewer than two questions are left out: a question alone would be
+    drawn again in every resample, as if its count were known without error.
+
     Args:
         simple: counts of the simple questions.
         complex_: counts of the complex ones.
     """
     common = sorted(set(simple.tolist()) & set(complex_.tolist()))
     smaller = {c: min(int((simple == c).sum()), int((complex_ == c).sum())) for c in common}
+    smaller = {count: n for count, n in smaller.items() if n >= FEWEST}
     total = sum(smaller.values())
     return {count: n / total for count, n in smaller.items()}
 
@@ -123,14 +129,15 @@ def matched_kinds(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:
     """Return simple, complex and complex − simple, as they are and at matched counts.
 
     Matched by direct standardisation: every count weighs what the smaller of the kinds has of it,
-    so counts that only one kind has weigh nothing. Resampled within each kind and count.
+    so counts that only one kind has, or has one question of, weigh nothing. Resampled within each
+    kind and count.
 
     Args:
         run: one model on one dataset.
         boot: for the intervals.
 
     Returns:
-        Nothing unless both kinds are there and share a count.
+        Nothing unless both kinds have two questions or more of one count.
     """
     rows, counts, values = _measured(run)
     kinds = kinds_of(run.samples.iloc[rows], run.meta.dataset)

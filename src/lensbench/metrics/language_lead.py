@@ -3,21 +3,26 @@
 The answer has arrived in a language at the first layer at which a form of the gold concept in that
 language is among the first k tokens, or has a mass of 0.1. A token that is a form in two languages
 counts for the first of them, so a numeral that Chinese and Japanese share is Chinese. Only samples
-whose gold concept has a usable form in both languages are compared. The languages have different
-numbers of forms, and the one with more is the likelier to be among the first k by chance: so the
-same is told of a wrong answer of the same kind ("top10_other"), as a floor.
+whose gold concept has a usable form in both languages are compared.
+
+The floor is a wrong answer: a language with more forms, or one that stands on top of middle layers
+whatever is asked, comes first of any answer. The same is told of the wrong answers ("top10_other"),
+each sample's being the mean over all other answers of the run of the same family that have forms in
+both languages; and of the right one less the wrong ones, sample by sample (…_over_other). Masses
+are known of the gold concept alone, so "mass" has no floor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from lensbench.metrics.accuracy import language_of_hit
 from lensbench.metrics.bootstrap import Bootstrap
-from lensbench.metrics.concepts import by_asked
+from lensbench.metrics.concepts import by_asked, by_family, family_of
 from lensbench.metrics.rundata import RunData
 
 #: Who is held against whom: first, second.
@@ -26,6 +31,9 @@ PAIRS = (("zh", "en"), ("zh", "digit"), ("en", "digit"))
 RANKS, MASS = (1, 10), 0.1
 #: Stands for the layer of what never arrives.
 NEVER = -1
+
+#: A metric's values of all samples, [n], NaN where it is not defined.
+Values = dict[str, np.ndarray]
 
 
 def arrival_layer(there: np.ndarray) -> np.ndarray:
@@ -37,8 +45,8 @@ def arrival_layer(there: np.ndarray) -> np.ndarray:
     return np.where(there.any(axis=1), there.argmax(axis=1), NEVER)
 
 
-def compared(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what is averaged, by metric: shares over all samples, the lead over some.
+def compared(first: np.ndarray, second: np.ndarray) -> Values:
+    """Return what is averaged, by metric, [n] each, NaN where a sample says nothing.
 
     Args:
         first: arrival layer in the first language, [n], NEVER if none.
@@ -46,84 +54,133 @@ def compared(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
 
     Returns:
         share_first_earlier, share_second_earlier, share_tie, share_only_first, share_only_second
-        and share_neither, each [n], which sum to 1; lead_layers (second − first, positive where the
-        first is earlier) and lead_share, over the samples in which both arrive.
+        and share_neither, which sum to 1; net_first, 1 where the first is earlier or comes alone,
+        −1 where the second does, else 0; and, conditional on both arriving, so of samples that may
+        be few and unlike the others: lead_layers (second − first, positive where the first is
+        earlier) and lead_share.
     """
     has_first, has_second = first != NEVER, second != NEVER
     both = has_first & has_second
     lead = second - first
-    return {
+    shares = {
         "share_first_earlier": both & (lead > 0),
         "share_second_earlier": both & (lead < 0),
         "share_tie": both & (lead == 0),
         "share_only_first": has_first & ~has_second,
         "share_only_second": has_second & ~has_first,
         "share_neither": ~has_first & ~has_second,
-        "lead_layers": lead[both],
-        "lead_share": (lead > 0)[both],
     }
+    found = {name: values.astype(np.float64) for name, values in shares.items()}
+    return {
+        **found,
+        "net_first": found["share_first_earlier"] + found["share_only_first"]
+        - found["share_second_earlier"] - found["share_only_second"],
+        "lead_layers": np.where(both, lead, np.nan),
+        "lead_share": np.where(both, lead > 0, np.nan),
+    }  # fmt: skip
 
 
-def another(gold: np.ndarray) -> np.ndarray:
-    """Return a wrong answer of the same family for each sample, "" where there is none, [n].
+def over_other(own: Values, other: Values) -> Values:
+    """Return the right answer less the wrong ones, NaN where either is, [n] each.
 
-    It is the next of the run's answers by name, so that every answer is as often wrong as right.
-
-    Args:
-        gold: concepts, [n].
+    lead_over_other is of the samples in which all four arrive; net_first_over_other of all that
+    have a wrong answer.
     """
-    families: dict[str, list[str]] = {}
-    for concept in sorted(set(gold)):
-        families.setdefault(concept.split(":")[0], []).append(concept)
-    following = {
-        concept: of_family[(place + 1) % len(of_family)] if len(of_family) > 1 else ""
-        for of_family in families.values()
-        for place, concept in enumerate(of_family)
+    return {
+        "lead_over_other": own["lead_layers"] - other["lead_layers"],
+        "net_first_over_other": own["net_first"] - other["net_first"],
     }
-    return np.array([following[concept] for concept in gold], dtype=object)
 
 
-def arrivals(run: RunData) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
-    """Yield each way to arrive, "top1", "top10" and "mass", with each language's layers.
+@dataclass(frozen=True)
+class Arrivals:
+    """The layers at which one answer arrives in each language, of some samples."""
+
+    concept: str
+    rows: np.ndarray  # places of the samples, [m]
+    layers: dict[str, np.ndarray]  # language → [m]
+
+
+def _of_concept(run: RunData, top: np.ndarray, concept: str, k: int) -> dict[str, np.ndarray]:
+    """Return language → layer at which a form of the concept is among the first k, [m]."""
+    labels = run.meta.languages
+    forms = run.forms[run.forms["concept"] == concept]
+    looked = np.full(len(top), concept, dtype=object)
+    found = language_of_hit(top[:, :, :k], looked, forms, labels)
+    return {
+        language: arrival_layer((found == labels.index(language)).any(axis=2))
+        for language in _spoken(run)
+    }
+
+
+def _spoken(run: RunData) -> list[str]:
+    wanted = dict.fromkeys(language for pair in PAIRS for language in pair)
+    return [language for language in wanted if language in run.meta.languages]
+
+
+def arrivals(run: RunData) -> Iterator[tuple[str, list[Arrivals], list[Arrivals]]]:
+    """Yield each way to arrive, "top1", "top10" and "mass", with the answers' layers.
 
     Args:
         run: one model on one dataset.
 
     Yields:
-        the name, with "_other" for a wrong answer; the answers looked for, of the samples with a
-        gold form, [n]; and language → arrival layer, [n].
+        the name; the right answers' arrivals, each sample with a gold form once; and the wrong
+        ones', each sample once for every other answer of the run of the same family.
     """
-    labels, first = run.meta.languages, run.first
     gold = run.samples["gold"].to_numpy(dtype=object)[run.has_gold]
-    wanted = dict.fromkeys(language for pair in PAIRS for language in pair)
-    spoken = [language for language in wanted if language in labels]
-    widest = max(RANKS)
-    top = first.top_id[run.has_gold][:, :, :widest]
-    for answer, ending in ((gold, ""), (another(gold), "_other")):
-        found = language_of_hit(top, answer, run.forms, labels)
-        # A run that lists fewer tokens says nothing of the tenth.
-        for k in (k for k in RANKS if k <= found.shape[2]):
-            yield (
-                f"top{k}{ending}",
-                answer,
-                {
-                    language: arrival_layer((found[:, :, :k] == labels.index(language)).any(axis=2))
-                    for language in spoken
-                },
-            )
-    mass = first.concept_mass[run.has_gold]
-    yield (
-        "mass",
-        gold,
-        {
-            language: arrival_layer(mass[:, :, labels.index(language)] >= MASS)
-            for language in spoken
-        },
-    )
+    family = family_of(gold)
+    top = run.first.top_id[run.has_gold]
+    concepts = sorted(set(gold))
+    for k in RANKS:
+        if k > top.shape[2]:  # A run that lists fewer tokens says nothing of the tenth.
+            continue
+        right: list[Arrivals] = []
+        wrong: list[Arrivals] = []
+        for concept in concepts:
+            of_family = np.flatnonzero(family == family_of(np.array([concept]))[0])
+            layers = _of_concept(run, top[of_family], concept, k)
+            own = gold[of_family] == concept
+            for among, mask in ((right, own), (wrong, ~own)):
+                chosen = {language: at[mask] for language, at in layers.items()}
+                among.append(Arrivals(concept, of_family[mask], chosen))
+        yield f"top{k}", right, wrong
+    mass = run.first.concept_mass[run.has_gold]
+    there = {
+        language: arrival_layer(mass[:, :, run.meta.languages.index(language)] >= MASS)
+        for language in _spoken(run)
+    }
+    rows = [np.flatnonzero(gold == concept) for concept in concepts]
+    yield "mass", [
+        Arrivals(concept, at, {language: layer[at] for language, layer in there.items()})
+        for concept, at in zip(concepts, rows, strict=True)
+    ], []  # fmt: skip
 
 
-def _writable(run: RunData, gold: np.ndarray, language: str) -> np.ndarray:
-    """Return whether the gold concept has a usable form in the language, [n].
+def averaged(answers: list[Arrivals], pair: tuple[str, str], writable: set[str], n: int) -> Values:
+    """Return each metric of `compared`, the mean over a sample's answers that define it, [n].
+
+    Args:
+        answers: one or more a sample.
+        pair: first and second language.
+        writable: concepts that have forms in both.
+        n: how many samples there are; NaN for those without an answer that defines the metric.
+    """
+    sums: Values = {}
+    counts: Values = {}
+    for answer in answers:
+        if answer.concept not in writable:
+            continue
+        for metric, values in compared(*(answer.layers[language] for language in pair)).items():
+            told = ~np.isnan(values)
+            sums.setdefault(metric, np.zeros(n))[answer.rows[told]] += values[told]
+            counts.setdefault(metric, np.zeros(n))[answer.rows[told]] += 1
+    with np.errstate(invalid="ignore"):
+        return {metric: sums[metric] / counts[metric] for metric in sums}
+
+
+def _writable(run: RunData, language: str) -> set[str]:
+    """Return the concepts that have a usable form in the language.
 
     A token that an earlier language owns is no form of this one: it would never be found.
     """
@@ -131,31 +188,53 @@ def _writable(run: RunData, gold: np.ndarray, language: str) -> np.ndarray:
     rank = {name: place for place, name in enumerate(run.meta.languages)}
     owned = kept.assign(rank=kept["language"].map(rank)).groupby(["concept", "token_id"])["rank"]
     owners = owned.min().reset_index()
-    return np.isin(gold, owners.loc[owners["rank"] == rank[language], "concept"].unique())
+    return set(owners.loc[owners["rank"] == rank[language], "concept"])
+
+
+def _measured(run: RunData) -> Iterator[tuple[str, str, str, Values]]:
+    """Yield first, second, the way to arrive and each metric of the samples with a gold form."""
+    n, spoken = int(run.has_gold.sum()), _spoken(run)
+    writable = {language: _writable(run, language) for language in spoken}
+    for arrival, right, wrong in arrivals(run):
+        for first, second in PAIRS:
+            if first not in spoken or second not in spoken:
+                continue
+            both = writable[first] & writable[second]
+            own = averaged(right, (first, second), both, n)
+            other = averaged(wrong, (first, second), both, n)
+            if own and other:
+                # Where the gold has no form in both, its wrong answers are of no use either.
+                usable = ~np.isnan(own["net_first"])
+                other = {name: np.where(usable, v, np.nan) for name, v in other.items()}
+                own |= over_other(own, other)
+                yield first, second, f"{arrival}_other", other
+            if own:
+                yield first, second, arrival, own
 
 
 def language_lead(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:
-    """Return one row a language asked for, pair of languages, way to arrive and metric.
+    """Return one row a family, language asked for, pair of languages, way to arrive and metric.
 
     Args:
         run: one model on one dataset.
         boot: for the intervals.
     """
     asked = run.samples["language"].to_numpy(dtype=object)[run.has_gold]
+    measured = list(_measured(run))
+    families = by_family(run.samples["gold"].to_numpy(dtype=object))
+    groups = [
+        (family, name, of_family[run.has_gold] & of_asked)
+        for family, of_family in families
+        for name, of_asked in by_asked(asked, run.meta.languages)
+    ]
     rows = []
-    for arrival, answer, layers in arrivals(run):
-        for first, second in PAIRS:
-            if first not in layers or second not in layers:
-                continue
-            usable = _writable(run, answer, first) & _writable(run, answer, second)
-            for name, mask in by_asked(asked, run.meta.languages):
-                among = usable & mask
-                if not among.any():
-                    continue
-                for metric, values in compared(layers[first][among], layers[second][among]).items():
-                    if len(values):
-                        e = boot.mean(values)
-                        rows.append((name, first, second, arrival, metric, float(e.value),
-                                     float(e.low), float(e.high), e.n))  # fmt: skip
-    names = ["asked", "first", "second", "arrival", "metric", "value", "low", "high", "n"]
+    for family, name, among in groups:
+        for first, second, arrival, values in measured:
+            for metric, of_samples in values.items():
+                told = of_samples[among & ~np.isnan(of_samples)]
+                if len(told):
+                    e = boot.mean(told)
+                    rows.append((family, name, first, second, arrival, metric, float(e.value),
+                                 float(e.low), float(e.high), e.n))  # fmt: skip
+    names = ["family", "asked", "first", "second", "arrival", "metric", "value", "low", "high", "n"]
     return [pd.DataFrame(rows, columns=names)]

@@ -22,9 +22,10 @@ PATCH_TABLES: dict[str, list[str]] = {
 }  # fmt: skip
 #: From traces of the same questions with other pictures:
 VARIANT_TABLES: dict[str, list[str]] = {
-    "by_variant": [*_RUN, "variant", "metric", *_INTERVAL],
+    "by_variant": [*_RUN, "family", "variant", "metric", *_INTERVAL],
     "han_floor": [
-        *_RUN, "metric", "variant", "layer", *_INTERVAL, "floor_random", "floor_vocabulary",
+        *_RUN, "family", "asked", "metric", "variant", "layer", *_INTERVAL, "floor_random",
+        "floor_vocabulary",
     ],
 }  # fmt: skip
 #: From what switching heads off did:

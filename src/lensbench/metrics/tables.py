@@ -22,8 +22,10 @@ RUN_TABLES: dict[str, list[str]] = {
     "script_mass": [*_RUN, "script", "layer", *_INTERVAL, "floor_vocabulary", "floor_random"],
     "concept_mass": [*_RUN, "asked", "language", "layer", *_INTERVAL],
     "lenses": [*_RUN, "lens", "metric", "layer", "depth", *_INTERVAL],
-    "language_lead": [*_RUN, "asked", "first", "second", "arrival", "metric", *_INTERVAL],
-    "answer_path": [*_RUN, "metric", *_INTERVAL],
+    "language_lead": [
+        *_RUN, "family", "asked", "first", "second", "arrival", "metric", *_INTERVAL,
+    ],
+    "answer_path": [*_RUN, "family", "metric", *_INTERVAL],
     "by_count": [*_RUN, "group", "metric", *_INTERVAL],
     "matched_kinds": [*_RUN, "kind", "weighting", "metric", *_INTERVAL],
     "heads": [

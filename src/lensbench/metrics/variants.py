@@ -7,7 +7,7 @@ no answer to the picture; what the native one has beyond it (the excess) may be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 from lensbench.errors import DataError
 from lensbench.metrics.accuracy import generated_is_gold, language_of_hit
 from lensbench.metrics.bootstrap import Bootstrap, Estimate
+from lensbench.metrics.concepts import ALL, by_asked, by_family, family_of
 from lensbench.metrics.convergence import convergence_layer, hits
 from lensbench.metrics.options import MetricOptions
 from lensbench.metrics.rundata import RunData, load_run
@@ -24,6 +25,8 @@ from lensbench.metrics.study_tables import finished_study
 from lensbench.metrics.tables import along_layers
 
 NATIVE, BLANK = "native", "blank"
+#: Samples that aren't asked for a Chinese answer: Han there is none that was asked for.
+HAN_ASKED, NOT_ASKED = "zh", "not zh"
 #: Han among the first k, for these k.
 RANKS = (1, 5)
 
@@ -42,7 +45,9 @@ def compute_variants(
 
     Returns:
         The two tables, columns as in `STUDY_TABLES`. A difference to native is a metric that ends
-        in _minus_native; in `han_floor` the variant "excess" is native − blank.
+        in _minus_native; han_…_max_not_zh is the highest of the layers' means, over the samples
+        that aren't asked for Chinese. In `han_floor` the variant "excess" is native − blank, and
+        `asked` is "all", "not zh" or a language.
 
     Raises:
         DataError: if native is missing, or no sample of a variant could be read.
@@ -132,34 +137,51 @@ def _common(run: RunData, native: RunData) -> tuple[np.ndarray, np.ndarray]:
     return here, there
 
 
+def _in_family(run: RunData, family: str) -> np.ndarray:
+    """Return which samples' answer is of the family, [n]; all of them of "all"."""
+    own = family_of(run.samples["gold"].to_numpy(dtype=object))
+    return (own == family) | (family == ALL)
+
+
+def _asked(run: RunData) -> np.ndarray:
+    return run.samples["language"].to_numpy(dtype=object)
+
+
 def _by_variant(runs: Mapping[str, RunData], boot: Bootstrap) -> list[pd.DataFrame]:
     native = runs[NATIVE]
-    native_values, native_han = _measured(native), _han(native)
+    measured = {name: _measured(run) for name, run in runs.items()}
+    han = {name: _han(run) for name, run in runs.items()}
     rows = []
-
-    def add(variant: str, metric: str, e: Estimate) -> None:
-        rows.append((variant, metric, float(e.value), float(e.low), float(e.high), e.n))
-
-    for variant in sorted(runs, key=order):
-        run = runs[variant]
-        here, there = _common(run, native)
-        for metric, (has, values) in _measured(run).items():
-            if has.any():
-                add(variant, metric, boot.mean(values[has]))
-            native_has, native_value = native_values[metric]
-            both = has[here] & native_has[there]
-            if variant != NATIVE and both.any():
-                difference = (values[here] - native_value[there])[both]
-                add(variant, f"{metric}_minus_native", boot.mean(difference))
-        for metric, by_layer in _han(run).items():
-            add(variant, f"{metric}_max", boot.of_means(by_layer, _highest))
-            if variant != NATIVE:
-                both_layers = np.concatenate(
-                    [by_layer[here], native_han[metric][there]], axis=1
-                )  # fmt: skip
-                e = boot.of_means(both_layers, _difference_of_highest)
-                add(variant, f"{metric}_max_minus_native", e)
-    return [pd.DataFrame(rows, columns=["variant", "metric", "value", "low", "high", "n"])]
+    for family, _ in by_family(native.samples["gold"].to_numpy(dtype=object)):
+        for variant in sorted(runs, key=order):
+            run = runs[variant]
+            here, there = _common(run, native)
+            among = _in_family(run, family)
+            estimates: dict[str, Estimate] = {}
+            for metric, (has, values) in measured[variant].items():
+                if (has & among).any():
+                    estimates[metric] = boot.mean(values[has & among])
+                native_has, native_values = measured[NATIVE][metric]
+                both = (has & among)[here] & native_has[there]
+                if variant != NATIVE and both.any():
+                    difference = (values[here] - native_values[there])[both]
+                    estimates[f"{metric}_minus_native"] = boot.mean(difference)
+            unasked = among & (_asked(run) != HAN_ASKED)
+            both = unasked[here]
+            for metric, by_layer in han[variant].items():
+                name = f"{metric}_max_not_zh"
+                if unasked.any():
+                    estimates[name] = boot.of_means(by_layer[unasked], _highest)
+                if variant != NATIVE and both.any():
+                    both_layers = [by_layer[here][both], han[NATIVE][metric][there][both]]
+                    e = boot.of_means(np.concatenate(both_layers, axis=1), _difference_of_highest)
+                    estimates[f"{name}_minus_native"] = e
+            rows += [
+                (family, variant, metric, float(e.value), float(e.low), float(e.high), e.n)
+                for metric, e in estimates.items()
+            ]
+    names = ["family", "variant", "metric", "value", "low", "high", "n"]
+    return [pd.DataFrame(rows, columns=names)]
 
 
 def _highest(means: np.ndarray) -> np.ndarray:
@@ -171,29 +193,52 @@ def _difference_of_highest(means: np.ndarray) -> np.ndarray:
     return means[:, :half].max(axis=1) - means[:, half:].max(axis=1)
 
 
+def _asked_groups(run: RunData) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield "all", "not zh" and each language asked for, with the mask of its samples."""
+    asked = _asked(run)
+    for name, mask in by_asked(asked, run.meta.languages):
+        yield name, mask
+        if name == ALL and (asked != HAN_ASKED).any():
+            yield NOT_ASKED, asked != HAN_ASKED
+
+
 def _han_floor(runs: Mapping[str, RunData], boot: Bootstrap) -> list[pd.DataFrame]:
     """Return Han by layer of native and blank pictures, what is in excess, and the floors.
 
     Floors: the mass on Han of random directions (for the mass alone), and the vocabulary's share of
-    Han, for the first k the chance that one of k random tokens is Han.
+    Han, for the first k the chance that one of k random tokens is Han. They are the same whatever
+    is asked.
     """
     native = runs[NATIVE]
-    found = {name: _han(runs[name]) for name in (NATIVE, BLANK) if name in runs}
+    han = {name: _han(runs[name]) for name in (NATIVE, BLANK) if name in runs}
     share = native.vocabulary.share("Han")
     parts = []
-    for metric, values in found[NATIVE].items():
-        k = 1 if metric == "han_mass" else int(metric.removeprefix("han_top"))
-        random = np.full(len(native.layers), np.nan)
-        if metric == "han_mass":
-            random = native.floor[:, native.meta.scripts.index("Han")]
-        estimates = {name: boot.mean(han[metric]) for name, han in found.items()}
-        if BLANK in found:
-            here, there = _common(runs[BLANK], native)
-            estimates["excess"] = boot.mean(values[there] - found[BLANK][metric][here])
-        parts += [
-            along_layers(e, native.layers, metric=metric, variant=name).assign(
-                floor_random=random, floor_vocabulary=1 - (1 - share) ** k
-            )
-            for name, e in estimates.items()
-        ]
+    families = by_family(native.samples["gold"].to_numpy(dtype=object))
+    groups = [
+        (family, asked, of_family & of_asked)
+        for family, of_family in families
+        for asked, of_asked in _asked_groups(native)
+    ]
+    for family, asked, among in groups:
+        if not among.any():
+            continue
+        for metric, values in han[NATIVE].items():
+            k = 1 if metric == "han_mass" else int(metric.removeprefix("han_top"))
+            random = np.full(len(native.layers), np.nan)
+            if metric == "han_mass":
+                random = native.floor[:, native.meta.scripts.index("Han")]
+            estimates = {NATIVE: boot.mean(values[among])}
+            if BLANK in han:
+                here, there = _common(runs[BLANK], native)
+                both = among[there]
+                blank = han[BLANK][metric][here][both]
+                if both.any():
+                    estimates[BLANK] = boot.mean(blank)
+                    estimates["excess"] = boot.mean(values[there][both] - blank)
+            parts += [
+                along_layers(
+                    e, native.layers, family=family, asked=asked, metric=metric, variant=name
+                ).assign(floor_random=random, floor_vocabulary=1 - (1 - share) ** k)
+                for name, e in estimates.items()
+            ]
     return parts
