@@ -39,6 +39,10 @@ models = list(runs["answer_way"]["model"].unique())
 prose.say(
     f"Read here: the dataset {prose.quoted(settings['dataset'])}, with "
     f"{', '.join(prose.quoted(model) for model in models)}."
+    if models
+    else f"These results have no run on the dataset {prose.quoted(settings['dataset'])}: only the "
+    "published numbers below have something to show. Add a model and a dataset with pictures to "
+    "the configuration, or name another dataset in the settings."
 )
 
 # %% [markdown]
@@ -82,7 +86,9 @@ for model in models:
 # brackets are 95 % bootstrap intervals over samples.
 
 # %%
-prose.drawn(FIGURES["lenses"].draw({"lenses": runs["lenses"]}), FIGURES["lenses"].caption)
+if models:
+    figure = FIGURES["lenses"].draw({"lenses": runs["lenses"]})
+    display(prose.drawn(figure, FIGURES["lenses"].caption))
 
 # %% [markdown]
 # The layer from which on the answer stays on top, and how often the raw lens has it on top at the
@@ -99,24 +105,35 @@ found = runs["summary"].query("metric in @wanted")
 found = found.assign(said=[prose.interval(row) for _, row in found.iterrows()])
 wide = found.pivot(index="model", columns="metric", values="said").reset_index()
 wide = wide.merge(tables["models"][["model", "n_layers"]], on="model")
-prose.grid(
-    wide, {"model": "model", "n_layers": "layers", **{k: v for k, v in wanted.items() if k in wide}}
-)
+columns = {"model": "model", "n_layers": "layers"}
+columns |= {name: title for name, title in wanted.items() if name in wide}
+if models:
+    display(prose.grid(wide, columns))
+
+# %% [markdown]
+# Both lenses read the same samples, so that they are compared sample by sample: the layer of the
+# raw lens less that of the normed one, with the interval of this difference. Whether the intervals
+# of two means overlap would say less.
 
 # %%
 sentences = []
 for model in models:
-    rows = found[found["model"] == model].set_index("metric")
-    if "raw_convergence_layer" not in rows.index:
+    rows = runs["summary"].query("model == @model").set_index("metric")
+    if "raw_minus_normed_convergence_layer" not in rows.index:
         continue
-    normed, raw = rows.loc["convergence_layer"], rows.loc["raw_convergence_layer"]
-    apart = raw["low"] > normed["high"] or normed["low"] > raw["high"]
-    sentences.append(
-        f"- {prose.quoted(model)}: the answer stays on top from layer {prose.interval(normed)} on "
-        f"under the normed lens and {prose.interval(raw)} under the raw one; the intervals "
-        f"{'do not overlap' if apart else 'overlap'}."
+    gap = rows.loc["raw_minus_normed_convergence_layer"]
+    said = (
+        "later under the raw lens"
+        if gap["low"] > 0
+        else "earlier under the raw lens"
+        if gap["high"] < 0
+        else "which of the two is later can't be told"
     )
-prose.say("\n".join(sentences) or "No run was read through both lenses.")
+    sentences.append(
+        f"- {prose.quoted(model)}: raw less normed is {prose.interval(gap)} layers: {said}."
+    )
+if models:
+    display(prose.say("\n".join(sentences) or "No run was read through both lenses."))
 
 # %% [markdown]
 # ## What changes after the color is found
@@ -129,16 +146,18 @@ path = results / "metrics" / "answer_path.csv"
 if path.is_file():
     changes = read_table(path).query("dataset == @settings['dataset']")
     changes = changes.assign(said=[prose.interval(row) for _, row in changes.iterrows()])
-    shown = prose.grid(
-        changes, {"model": "model", "metric": "what", "said": "value (95 % interval, n)"}
-    )
-else:
-    shown = prose.say("These results have no table `answer_path`: it is not shown here.")
-display(shown)
+    columns = {"model": "model", "metric": "what", "said": "value (95 % interval, n)"}
+    if len(changes):
+        display(prose.grid(changes, columns))
+elif models:
+    display(prose.say("These results have no table `answer_path`: it is not shown here."))
 
 # %% [markdown]
 # In which language the top token is right, where the question asks for one: the largest share that
-# a language reaches at any layer but the last, beside its share at the last.
+# a language reaches at any layer but the last, beside its share at the last. The largest of many
+# shares leans upwards, for it is picked after the fact and so is its layer; the interval beside it
+# is that of the one layer, as if it had been named beforehand. A peak above the end is a hint, and
+# no test of one.
 
 # %%
 spoken = runs["accuracy_by_language"]
@@ -154,11 +173,12 @@ peak = peak.assign(
         for _, row in peak.iterrows()
     ],
 )
-prose.grid(
-    peak,
-    {"model": "model", "asked": "asked for", "language": "language of the form",
-     "layer": "layer of the peak", "peak": "share there", "end": "share at the last layer"},
-)  # fmt: skip
+columns = {
+    "model": "model", "asked": "asked for", "language": "language of the form",
+    "layer": "layer of the peak", "peak": "share there", "end": "share at the last layer",
+}  # fmt: skip
+if len(peak):
+    display(prose.grid(peak, columns))
 
 # %% [markdown]
 # ## Beside the published numbers
@@ -170,26 +190,34 @@ prose.grid(
 # %%
 theirs = published("final_rank")
 worst = theirs.loc[theirs["value"].idxmax()]
-first = theirs[theirs["top1_token"].str.strip().str.lower() == "red"].iloc[0]
+color = settings["gold"].partition(":")[2]
+found_first = theirs[theirs["top1_token"].str.strip().str.lower() == color]
+there = "no layer has a form of that color on top"
+if len(found_first):
+    first = found_first.iloc[0]
+    there = f"the first layer with a form of {prose.quoted(color)} on top is {first['layer']} of "
+    there += f"{theirs['layer'].max()}: {prose.quoted(first['top1_token'])}"
 prose.say(
     f"In the transcribed table the final token is deepest at layer {worst['layer']}, at rank "
     f"{prose.number(worst['value'], 0)} counted from 0, which is "
-    f"{prose.number(worst['value'] + 1, 0)} counted from 1; the first layer with a form of red on "
-    f"top is {first['layer']} of {theirs['layer'].max()}: {prose.quoted(first['top1_token'])}."
+    f"{prose.number(worst['value'] + 1, 0)} counted from 1; {there}."
 )
 
 # %%
 beside = ranks_beside(theirs, runs["answer_way"], settings["gold"])
 same = beside["model"].eq(theirs["model"].iloc[0]).any()
-display(
-    prose.say(
-        "The same model is among these runs: `difference` is ours less theirs, at the same layer."
-        if same
-        else "The published model is not among these runs. The table holds its layers against "
-        "those of other models at the nearest depth: it shows where they lie, and no difference is "
-        "taken, for ranks of other vocabularies and models are not to be subtracted."
+if len(beside):
+    display(
+        prose.say(
+            "The same model is among these runs: `difference` is ours less theirs, at the same "
+            "layer."
+            if same
+            else "The published model is not among these runs. The table holds its layers against "
+            "those of other models at the nearest depth: it shows where they lie, and no "
+            "difference is taken, for ranks of other vocabularies and models are not to be "
+            "subtracted."
+        )
     )
-)
 columns = {
     "layer": "layer", "depth": "depth", "token": "published: top token", "rank": "published: rank",
     "our_layer": "our layer", "our_depth": "our depth", "our_token": "our top token",

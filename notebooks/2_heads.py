@@ -18,7 +18,7 @@
 # sink that heads attend to when they have nothing to attend to. A study of 25 flower photographs
 # showed these masses head by head, and called heads with a large mass on the picture image heads.
 # This notebook repeats it with intervals, and asks what the study could not tell: does the answer
-# *depend* on those heads? They are switched off, and as many others with them, group by group.
+# *depend* on those heads? They are switched off, and for comparison as many others, group by group.
 
 # %%
 from IPython.display import display
@@ -26,7 +26,7 @@ from IPython.display import display
 from lensbench import prose
 from lensbench.figures import FIGURES
 from lensbench.figures.frames import published, read_tables
-from lensbench.published_heads import head_differences, kinds_beside
+from lensbench.published_heads import head_differences, kinds_beside, verdict
 
 settings = prose.options(dataset="flowers")
 results = prose.results_folder()
@@ -38,6 +38,9 @@ runs = {
 }
 models = list(runs["head_summary"]["model"].unique())
 summary = runs["head_summary"].set_index(["model", "among", "metric"])
+#: Without a picture there is nothing to look at: these say so once instead of empty tables.
+seen = bool((runs["heads"]["image_mass"] > 0).any())
+switched = len(runs["ablation_contrast"]) > 0
 
 
 def told(model, among, metric):
@@ -51,6 +54,10 @@ def has_image_heads(model):
 prose.say(
     f"Read here: the dataset {prose.quoted(settings['dataset'])}, with "
     f"{', '.join(prose.quoted(model) for model in models)}."
+    if seen
+    else f"These results have no picture in the dataset {prose.quoted(settings['dataset'])}: no "
+    "head attends to one, and what follows has nothing to show. Add a model and a "
+    "dataset with pictures to the configuration, or name another dataset in the settings."
 )
 
 # %% [markdown]
@@ -60,9 +67,10 @@ prose.say(
 # was run, its printed heads stand beside it.
 
 # %%
-figure = FIGURES["heads"]
-shown = {"heads": runs["heads"], "stages": runs["stages"], "published": published("heads")}
-display(prose.drawn(figure.draw(shown), figure.caption))
+if seen:
+    figure = FIGURES["heads"]
+    shown = {"heads": runs["heads"], "stages": runs["stages"], "published": published("heads")}
+    display(prose.drawn(figure.draw(shown), figure.caption))
 
 # %% [markdown]
 # ## Specialisation and stages
@@ -72,7 +80,7 @@ display(prose.drawn(figure.draw(shown), figure.caption))
 # all text in every sample, 0 if all are half and half.
 
 # %%
-for model in models:
+for model in models if seen else []:
     display(
         prose.say(
             f"{prose.quoted(model)}: the share of image heads is "
@@ -91,7 +99,8 @@ columns = {
     "model": "model", "stage": "stage", "first_layer": "from block", "last_layer": "to block",
     "image_mass": "mean image mass", "low": "low", "high": "high", "n": "n",
 }  # fmt: skip
-prose.grid(runs["stages"].astype({"stage": int}), columns)
+if seen:
+    display(prose.grid(runs["stages"].astype({"stage": int}), columns))
 
 # %% [markdown]
 # ## Spread over the picture, with and without the sink
@@ -101,8 +110,9 @@ prose.grid(runs["stages"].astype({"stage": int}), columns)
 # is a sum; without the sink it is the picture's share of what the sink leaves.
 
 # %%
-figure = FIGURES["head_spread"]
-display(prose.drawn(figure.draw({"heads": runs["heads"]}), figure.caption))
+if seen:
+    figure = FIGURES["head_spread"]
+    display(prose.drawn(figure.draw({"heads": runs["heads"]}), figure.caption))
 
 # %%
 measures = ["image_mass", "sink_mass", "text_mass", "image_mass_no_sink", "concentration",
@@ -112,7 +122,8 @@ columns = {
     "model": "model", "among": "heads", "metric": "metric", "value": "mean", "low": "low",
     "high": "high", "n": "n",
 }  # fmt: skip
-prose.grid(rows, columns, digits=3)
+if seen:
+    display(prose.grid(rows, columns, digits=3))
 
 # %%
 for model in filter(has_image_heads, models):
@@ -134,12 +145,13 @@ for model in filter(has_image_heads, models):
 # evenly over the picture's positions, the overview would have its share of them.
 
 # %%
-figure = FIGURES["head_views"]
-shown = {"heads": runs["heads"], "head_summary": runs["head_summary"]}
-display(prose.drawn(figure.draw(shown), figure.caption))
+if seen:
+    figure = FIGURES["head_views"]
+    shown = {"heads": runs["heads"], "head_summary": runs["head_summary"]}
+    display(prose.drawn(figure.draw(shown), figure.caption))
 
 # %%
-for model in models:
+for model in models if seen else []:
     if summary.loc[(model, "all", "tiles_mass"), "value"] > 0:
         among = "image" if has_image_heads(model) else "all"
         display(
@@ -155,20 +167,21 @@ for model in models:
 # %% [markdown]
 # ## Beside the published heads
 #
-# The study printed the first 32 heads of LLaVA-OneVision-Qwen2-0.5B. Head by head it can be
-# compared with a run of that model alone; of other models, the table counts the kinds of heads down
-# to the same depth.
+# The study printed the first 32 heads of LLaVA-OneVision-Qwen2-0.5B, two blocks of heads and part
+# of a third. Head by head it can be compared with a run of that model alone; of other models, the
+# table counts the kinds of all heads down to the same block, in depth.
 
 # %%
 theirs = published("heads")
 n_layers = int(published("final_rank")["layer"].max())
-prose.grid(kinds_beside(theirs, n_layers, runs["heads"]))
+if seen:
+    display(prose.grid(kinds_beside(theirs, n_layers, runs["heads"])))
 
 # %%
 differences = head_differences(theirs, runs["heads"])
 if len(differences):
     display(prose.grid(differences, digits=3))
-else:
+elif seen:
     display(prose.say("The published model was not run here, so no head has a difference."))
 
 # %% [markdown]
@@ -178,20 +191,34 @@ else:
 # position or at the last one alone, and the answer is read again. The image group holds the image
 # heads; where they are more than a quarter of all heads those with the largest mass (all of them
 # are a group of their own then), and where they are few the largest masses of all. Each random
-# group has as many heads in the same blocks, none of them an image head.
+# group has as many heads, none of them an image head, from the same blocks as far as these have
+# others left; what they lack comes from the nearest blocks. How each group was chosen is printed
+# with it.
 
 # %%
-figure = FIGURES["ablation"]
-shown = {name: runs[name] for name in ("ablation", "ablation_contrast", "models")}
-display(prose.drawn(figure.draw(shown), figure.caption))
+if switched:
+    figure = FIGURES["ablation"]
+    shown = {name: runs[name] for name in ("ablation", "ablation_contrast", "models")}
+    display(prose.drawn(figure.draw(shown), figure.caption))
+else:
+    display(prose.say("No heads were switched off on this dataset, so there is nothing to show."))
 
 # %%
 columns = {
     "model": "model", "where": "where", "measure": "measure", "n_heads": "heads off",
-    "value": "image − random", "low": "low", "high": "high", "n": "n", "p": "p",
-    "n_random": "random groups",
+    "value": "image − random", "low": "low", "high": "high", "n": "n", "p": "p (two-sided)",
+    "p_floor": "smallest p possible", "n_random": "random groups",
 }  # fmt: skip
-prose.grid(runs["ablation_contrast"], columns, digits=3)
+if switched:
+    display(prose.grid(runs["ablation_contrast"], columns, digits=3))
+
+# %% [markdown]
+# Two things are uncertain here, and no number covers both. The interval of the difference draws
+# samples and takes these random groups as given; p places the image group among the random ones
+# and takes these samples as given. It counts both sides, cannot be smaller than the floor that the
+# number of groups sets, and is not corrected for the number of comparisons: two places and three
+# measures a model. A difference is called one only where both agree: the interval leaves out zero
+# and p is below a twentieth, or at the floor where that is higher.
 
 # %%
 contrast = runs["ablation_contrast"].query("measure == 'final_logprob'")
@@ -202,21 +229,18 @@ for _, row in contrast.iterrows():
         single.loc[(row["model"], row["where"], group)]
         for group in ("image", "random-mean", "text")
     )
-    verdict = (
-        "image heads off cost the answer more than others do"
-        if row["high"] < 0
-        else "image heads off cost the answer less than others do"
-        if row["low"] > 0
-        else "image heads and others can't be told apart"
-    )
     display(
         prose.say(
             f"{prose.quoted(row['model'])}, {int(row['n_heads'])} heads off "
             f"{places[row['where']]}: the log-probability of its own answer changes by "
-            f"{prose.interval(image)} nats for the image group and by {prose.interval(random)} for "
-            f"random groups, a difference of {prose.interval(row)}, p = "
-            f"{prose.number(row['p'])} among {int(row['n_random'])} random groups: {verdict} in "
-            f"these samples. As many heads with the least mass: {prose.interval(text)}."
+            f"{prose.interval(image)} nats for the image group ({prose.quoted(image['rule'])}) and "
+            f"by {prose.interval(random)} in the mean of the random groups "
+            f"({prose.quoted(random['rule'])}), by {prose.number(row['random_median'])} in the "
+            f"median one. Image less mean of random: {prose.interval(row)}, the interval taking "
+            f"the groups as given; p = {prose.number(row['p'])} (two-sided, no smaller than "
+            f"{prose.number(row['p_floor'])} with {int(row['n_random'])} random groups, not "
+            f"corrected): {verdict(row)} in these samples. As many heads with the least mass: "
+            f"{prose.interval(text)}."
         )
     )
 
@@ -227,8 +251,8 @@ for _, row in contrast.iterrows():
 # head switched off says that the answer depends on it in these samples and for these questions; it
 # does not say what the head does, and a head without effect may be made up for by others. A zero is
 # a state the model never met in training, so that some of any effect is surprise: the random groups
-# measure that, as far as others are alike. They are drawn block by block where a block has others
-# left, and otherwise from the nearest blocks, as the table's rule says. The heads with the least
-# mass are not matched so, and most of them may lie in the first blocks, on which everything else is
-# built. No p can be smaller than one over the number of groups. Intervals are over samples; another
-# model, or the same one trained again, may do otherwise.
+# measure that, as far as others are alike. Where the image heads fill a block, the random heads
+# that stand for them lie in other blocks, and a difference may be one of blocks as well. The heads
+# with the least mass are not matched so, and most of them may lie in the first blocks, on which
+# everything else is built. Intervals are over samples; another model, or the same one trained
+# again, may do otherwise.

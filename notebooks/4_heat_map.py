@@ -25,7 +25,7 @@ from IPython.display import display
 from lensbench import Lens, peers, prose
 from lensbench.figures import FIGURES, RUN_FIGURES, raw_normed
 from lensbench.figures.frames import read_tables
-from lensbench.raw_normed import by_layer, read_both
+from lensbench.raw_normed import by_layer, read_both, sureness
 
 settings = prose.options(
     model="", prompt="The capital of Italy is Rome, and the capital of France is", tokens=8
@@ -107,10 +107,10 @@ prose.drawn(FIGURES["lenses"].draw({"lenses": shown}), FIGURES["lenses"].caption
 # ## Why they need not
 #
 # A norm changes a state's length and its direction. Logits of a state and of the same state made
-# longer are in the same order, so that the length decides how *sure* a readout sounds and the
-# direction alone which token is *on top*. To show it, each state of the answer above is read four
-# ways: normed, raw, the raw direction at the normed length, and the normed direction at the raw
-# length.
+# longer are in the same order, as long as the unembedding has no bias: which token is *on top* is a matter
+# of the direction alone, by construction and whatever the model. How *sure* a readout sounds may
+# depend on either, and that is measured. Each state of the answer above is read four ways: normed,
+# raw, the raw direction at the normed length, and the normed direction at the raw length.
 
 # %%
 table, answer = read_both(lens, settings["prompt"], settings["tokens"], style="plain")
@@ -131,8 +131,9 @@ prose.say(
     f"In the middle (layer {middle}) the raw reading has the normed one's token on top in a share "
     f"of {prose.interval(at('same_top1', middle, 'raw'))} of the steps, the raw direction at the "
     f"normed length in {prose.interval(at('same_top1', middle, 'length'))}, the normed direction "
-    f"at the raw length in {prose.interval(at('same_top1', middle, 'direction'))}. The "
-    f"direction alone decides. The state and the same state after the norm have a cosine of "
+    f"at the raw length in {prose.interval(at('same_top1', middle, 'direction'))}. That the "
+    f"length makes no difference here is no finding: it can't, for the order of logits is that of "
+    f"the direction. The state and the same state after the norm have a cosine of "
     f"{prose.interval(at('cosine', middle))} there, and of {prose.interval(at('cosine', before))} "
     f"before the last block.\n\n"
     f"And the length: it is {prose.interval(at('norm', 0), 1)} after the embeddings and "
@@ -141,7 +142,7 @@ prose.say(
     f"probability of {prose.interval(at('probability', before, 'raw'))} in the raw reading, "
     f"{prose.interval(at('probability', before, 'direction'))} with the normed direction at the "
     f"raw length, and {prose.interval(at('probability', before, 'normed'))} in the normed one. "
-    f"How sure a layer sounds is a matter of the length it is read at."
+    f"{sureness(layers, before)}"
 )
 
 # %% [markdown]

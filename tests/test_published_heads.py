@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lensbench.figures.frames import published
-from lensbench.published_heads import head_differences, kinds_beside
+from lensbench.published_heads import head_differences, kinds_beside, verdict
 
 THEIRS = pd.DataFrame(
     {"model": "m", "dataset": "d", "layer": [1, 1, 2], "head": [0, 1, 0],
@@ -32,7 +32,7 @@ def test_differences_are_of_the_same_head_of_the_same_model() -> None:
 def test_kinds_are_counted_down_to_the_published_depth() -> None:
     # Two of four blocks are published: of eight blocks four, of one block one.
     table = kinds_beside(THEIRS, 4, pd.concat([ours("deep", 8), ours("flat", 1)]))
-    assert table["blocks"].tolist() == ["1–2", "1–4", "1–1"]
+    assert table["blocks"].tolist() == ["1–2 (the first 3 heads)", "1–4", "1–1"]
     assert table["n_heads"].tolist() == [3, 8, 2]
     counts = table[["image", "mixed", "text"]].to_numpy().tolist()
     assert counts == [[1, 1, 1], [4, 4, 0], [0, 2, 0]]
@@ -41,5 +41,31 @@ def test_kinds_are_counted_down_to_the_published_depth() -> None:
 
 def test_the_packaged_table_is_of_32_heads_in_three_blocks() -> None:
     row = kinds_beside(published("heads"), 24, ours("deep", 8)).iloc[0]
-    assert (row["blocks"], row["n_heads"]) == ("1–3", 32)
+    assert (row["blocks"], row["n_heads"]) == ("1–3 (the first 32 heads)", 32)
     assert row["image"] + row["mixed"] + row["text"] == 32
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "floor", "says"),
+    [
+        (-3, -1, 0.02, 0.02, "cost the answer more than others do"),
+        (0.1, 0.4, 0.04, 0.02, "cost the answer less than others do"),
+        # One of the two alone tells nothing apart.
+        (0.1, 0.4, 0.19, 0.02, "the interval tells image heads from the mean of the others, p doe"),
+        (-3, 0.1, 0.02, 0.02, "p tells image heads from the others, the interval does not"),
+        (-3, 0.0, 0.5, 0.02, "can't be told apart"),
+        # With twenty groups p ends at 2/21.
+        (
+            -3,
+            -1,
+            2 / 21,
+            2 / 21,
+            "more than others do (p is the smallest that so few groups allow)",
+        ),
+        (-3, -1, 4 / 21, 2 / 21, "p does not"),
+    ],
+)
+def test_the_verdict_wants_interval_and_p(
+    low: float, high: float, p: float, floor: float, says: str
+) -> None:
+    assert says in verdict({"low": low, "high": high, "p": p, "p_floor": floor})

@@ -9,7 +9,7 @@ import torch
 from tests.planted import written_model
 
 from lensbench.look import Lens
-from lensbench.raw_normed import READINGS, STATES, by_layer, read_both
+from lensbench.raw_normed import READINGS, STATES, by_layer, read_both, sureness
 
 ASK = "How many stars are there ?"
 
@@ -97,3 +97,25 @@ def test_means_over_steps_by_hand() -> None:
     assert got.loc[("", "norm"), "value"].tolist() == [0.5, 10.5, 20.5]
     assert got.loc[("", "norm", 1), ["low", "high"]].tolist() == [10, 11]
     assert (got["n"] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("normed", "raw", "length", "direction", "says"),
+    [
+        # Length: 0.70 and 0.60; direction: 0.05 and 0.05.
+        (0.85, 0.20, 0.90, 0.25, "by 0.60 and 0.70 (in either direction), another direction by "
+         "0.05 and 0.05 (at either length): in this text how sure layer 4 sounds is above all a "
+         "matter of the length."),
+        (0.85, 0.20, 0.25, 0.90, "above all a matter of the direction."),
+        # Length: 0.70 and 0.10; direction: 0.30 and 0.30.
+        (0.60, 0.20, 0.90, 0.50, "neither alone decides how sure layer 4 sounds."),
+    ],
+)  # fmt: skip
+def test_what_decides_how_sure_a_layer_sounds_is_measured(
+    normed: float, raw: float, length: float, direction: float, says: str
+) -> None:
+    values = dict(zip(READINGS, (normed, raw, length, direction), strict=True))
+    rows = [(name, "probability", 4, value) for name, value in values.items()]
+    rows += [(name, "probability", 3, 0.5) for name in READINGS]
+    layers = pd.DataFrame(rows, columns=["reading", "metric", "layer", "value"])
+    assert sureness(layers, 4).endswith(says)

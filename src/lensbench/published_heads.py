@@ -1,11 +1,16 @@
-"""Published image masses of single heads beside ours: tables, not sentences."""
+"""Published image masses of single heads beside ours, and what switching heads off amounts to."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lensbench.metrics.heads import kind
+
+_LEVEL = 0.05
 
 
 def head_differences(published: pd.DataFrame, heads: pd.DataFrame) -> pd.DataFrame:
@@ -41,16 +46,44 @@ def kinds_beside(published: pd.DataFrame, n_layers: int, heads: pd.DataFrame) ->
 
     Returns:
         One row for the published heads and one a run: source ("published" or "here"), model,
-        dataset, blocks, n_heads, mean_image_mass, image, mixed and text (numbers of heads).
+        dataset, blocks (and where they are not whole how many heads of them), n_heads,
+        mean_image_mass, image, mixed and text (numbers of heads).
     """
     rows = []
     for (model, dataset), theirs in published.groupby(["model", "dataset"]):
-        rows.append(_row("published", str(model), str(dataset), theirs))
+        row = _row("published", str(model), str(dataset), theirs)
+        # A block of which fewer heads are printed than of the others is not printed whole.
+        counts = theirs["layer"].value_counts()
+        if counts.nunique() > 1:
+            row["blocks"] = f"{row['blocks']} (the first {len(theirs)} heads)"
+        rows.append(row)
     reach = published["layer"].max() / n_layers
     for (model, dataset), ours in heads.groupby(["model", "dataset"], sort=False):
         deepest = max(1, int(np.floor(reach * ours["layer"].max() + 1e-9)))
         rows.append(_row("here", str(model), str(dataset), ours[ours["layer"] <= deepest]))
     return pd.DataFrame(rows)
+
+
+def verdict(row: Mapping[str, Any] | pd.Series) -> str:
+    """Return what a contrast says of image heads, where its interval and its p agree.
+
+    The interval takes the random groups as given, p the samples: one of them alone is not enough.
+
+    Args:
+        row: of `ablation_contrast`, of a log-probability.
+    """
+    apart = row["high"] < 0 or row["low"] > 0
+    far = row["p"] <= max(_LEVEL, row["p_floor"])
+    if apart and far:
+        # A p that can't be smaller is no evidence by itself: few groups were drawn.
+        few = " (p is the smallest that so few groups allow)" if row["p_floor"] > _LEVEL else ""
+        than = "more" if row["high"] < 0 else "less"
+        return f"image heads off cost the answer {than} than others do{few}"
+    if apart:
+        return "the interval tells image heads from the mean of the others, p does not"
+    if far:
+        return "p tells image heads from the others, the interval does not"
+    return "image heads and others can't be told apart"
 
 
 def _row(source: str, model: str, dataset: str, heads: pd.DataFrame) -> dict[str, object]:

@@ -23,6 +23,7 @@ from lensbench.lens.generate import trace_batch
 from lensbench.look import Lens
 from lensbench.metrics.bootstrap import Bootstrap
 from lensbench.models.prompt import encode
+from lensbench.prose import together
 from lensbench.request import check_request
 
 READINGS = ("normed", "raw", "length", "direction")
@@ -112,6 +113,33 @@ def by_layer(table: pd.DataFrame, boot: Bootstrap | None = None) -> pd.DataFrame
             pd.DataFrame({"reading": reading, "metric": metric, "layer": layers, **columns})
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def sureness(layers: pd.DataFrame, layer: int) -> str:
+    """Return in a sentence whether length or direction decides how sure a layer sounds.
+
+    Each is changed while the other is kept, which can be done in two ways: the probability of the
+    top token goes from raw to length and from direction to normed, or from raw to direction and
+    from length to normed. One of the two decides if its smaller change is above the other's larger.
+
+    Args:
+        layers: what `by_layer` returns.
+        layer: which.
+    """
+    rows = layers[(layers["metric"] == "probability") & (layers["layer"] == layer)]
+    p = rows.set_index("reading")["value"]
+    by_length = sorted((abs(p["length"] - p["raw"]), abs(p["normed"] - p["direction"])))
+    by_direction = sorted((abs(p["direction"] - p["raw"]), abs(p["normed"] - p["length"])))
+    told = " and ".join(together(by_length)), " and ".join(together(by_direction))
+    measured = (
+        f"Another length moves that probability by {told[0]} (in either direction), another "
+        f"direction by {told[1]} (at either length): in this text "
+    )
+    if by_length[0] > by_direction[1]:
+        return f"{measured}how sure layer {layer} sounds is above all a matter of the length."
+    if by_direction[0] > by_length[1]:
+        return f"{measured}how sure layer {layer} sounds is above all a matter of the direction."
+    return f"{measured}neither alone decides how sure layer {layer} sounds."
 
 
 _SURE = ("probability", "entropy_nats")
