@@ -127,6 +127,8 @@ for model in models:
         if gap["low"] > 0
         else "earlier under the raw lens"
         if gap["high"] < 0
+        else "no difference in these samples"
+        if gap["low"] == gap["high"]
         else "which of the two is later can't be told"
     )
     sentences.append(

@@ -88,8 +88,7 @@ drawn("patch_maps")
 # crosses it, outside if it shares no area with any. It names the object if its likeliest token is a
 # form of the color in the lexicon or the English name of the shape. The intervals draw pictures;
 # the difference is over the pictures that have patches of both kinds, the same ones on both sides.
-# Overview and tiles are counted apart here too: a tile's cell is a smaller part of the picture, so
-# that more of them lie wholly inside.
+# Overview and tiles are counted apart here too.
 
 # %%
 by_region = tables["patch_by_region"]

@@ -107,10 +107,10 @@ prose.drawn(FIGURES["lenses"].draw({"lenses": shown}), FIGURES["lenses"].caption
 # ## Why they need not
 #
 # A norm changes a state's length and its direction. Logits of a state and of the same state made
-# longer are in the same order, as long as the unembedding has no bias: which token is *on top* is a matter
-# of the direction alone, by construction and whatever the model. How *sure* a readout sounds may
-# depend on either, and that is measured. Each state of the answer above is read four ways: normed,
-# raw, the raw direction at the normed length, and the normed direction at the raw length.
+# longer are in the same order, as long as the unembedding has no bias: which token is *on top* is a
+# matter of the direction alone, by construction and whatever the model. How *sure* a readout sounds
+# may depend on either, and that is measured. Each state of the answer above is read four ways:
+# normed, raw, the raw direction at the normed length, and the normed direction at the raw length.
 
 # %%
 table, answer = read_both(lens, settings["prompt"], settings["tokens"], style="plain")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lensbench.metrics.heads import kind
+from lensbench.prose import number
 
 _LEVEL = 0.05
 
@@ -75,10 +76,14 @@ def verdict(row: Mapping[str, Any] | pd.Series) -> str:
     apart = row["high"] < 0 or row["low"] > 0
     far = row["p"] <= max(_LEVEL, row["p_floor"])
     if apart and far:
-        # A p that can't be smaller is no evidence by itself: few groups were drawn.
-        few = " (p is the smallest that so few groups allow)" if row["p_floor"] > _LEVEL else ""
         than = "more" if row["high"] < 0 else "less"
-        return f"image heads off cost the answer {than} than others do{few}"
+        if row["p_floor"] > _LEVEL:
+            # At the floor no random group is as far out, which is all that a few can tell.
+            return (
+                f"image heads off cost the answer {than} than any random group did, but so few "
+                f"groups allow no p below {number(row['p_floor'])}"
+            )
+        return f"image heads off cost the answer {than} than others do"
     if apart:
         return "the interval tells image heads from the mean of the others, p does not"
     if far:

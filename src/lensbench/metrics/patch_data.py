@@ -65,8 +65,8 @@ class PatchData:
     def view_masks(self) -> dict[str, np.ndarray]:
         """Return the patches of all views, [P] booleans, and of each where there are several.
 
-        A picture that is seen twice has most of its patches in the tiles, where a cell is a smaller
-        part of it: pooled, the tiles outweigh the overview.
+        Pooled, what a picture says where it is seen whole and in tiles is weighted by how many
+        patches either has: an overview of 27 × 27 beside four such tiles is a fifth.
         """
         names = [[str(view["name"]) for view in self.views(n)] for n in range(len(self.samples))]
         view_of = self.places["view"].to_numpy()
