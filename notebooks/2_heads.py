@@ -218,7 +218,7 @@ if switched:
 # and takes these samples as given. It counts both sides, cannot be smaller than the floor that the
 # number of groups sets, and is not corrected for the number of comparisons: two places and three
 # measures a model. A difference is called one only where both agree: the interval leaves out zero
-# and p is below a twentieth, or at the floor where that is higher.
+# and p is at most a twentieth. Where so few groups allow no such p, that is said instead.
 
 # %%
 contrast = runs["ablation_contrast"].query("measure == 'final_logprob'")

@@ -60,7 +60,7 @@ def test_the_packaged_table_is_of_32_heads_in_three_blocks() -> None:
             -1,
             2 / 21,
             2 / 21,
-            "more than others do (p is the smallest that so few groups allow)",
+            "more than any random group did, but so few groups allow no p below 0.10",
         ),
         (-3, -1, 4 / 21, 2 / 21, "p does not"),
     ],
