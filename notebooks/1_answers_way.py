@@ -146,7 +146,7 @@ if models:
 # %%
 path = results / "metrics" / "answer_path.csv"
 if path.is_file():
-    changes = read_table(path).query("dataset == @settings['dataset']")
+    changes = read_table(path).query("dataset == @settings['dataset'] and family == 'all'")
     changes = changes.assign(said=[prose.interval(row) for _, row in changes.iterrows()])
     columns = {"model": "model", "metric": "what", "said": "value (95 % interval, n)"}
     if len(changes):

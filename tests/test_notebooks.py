@@ -206,7 +206,7 @@ CITED = {
     "2_heads.py": {"0.8", "0.2", "0.5B"},
     "3_patches.py": {"1.5", "0.0000"},
     "4_heat_map.py": {"95 %"},
-    "5_counting.py": {"95 %", "0.1"},
+    "5_counting.py": {"95 %", "0.005"},
     "first_look.py": {"5 %"},
 }
 NUMBER = re.compile(r"\d+(?:[.,]\d+)?\s?%|\d+[.,]\d+\w*")
