@@ -28,10 +28,13 @@ from lensbench.figures import FIGURES
 from lensbench.figures.frames import published, read_tables
 from lensbench.published_heads import head_differences, kinds_beside, verdict
 
-settings = prose.options(dataset="flowers")
+settings = prose.options(dataset="")
 results = prose.results_folder()
 names = ["heads", "stages", "head_summary", "ablation", "ablation_contrast", "models"]
 tables = read_tables(results / "metrics", names)
+# Photographs where they were run, drawn flowers where they were not.
+flowers = ["oxford_flowers", "tf_flowers", "flowers"]
+settings["dataset"] = settings["dataset"] or prose.first_of(tables["heads"], flowers)
 runs = {
     name: table if name == "models" else table[table["dataset"] == settings["dataset"]]
     for name, table in tables.items()

@@ -143,3 +143,9 @@ def test_figures_are_inside_with_what_they_show(tmp_path: Path) -> None:
     for name in ("none.png", "bad.png"):
         with pytest.raises(LensbenchError, match=f"{name} is missing or damaged"):
             prose.saved(tmp_path / name, "c")
+
+
+def test_the_first_dataset_that_was_run_is_taken() -> None:
+    table = pd.DataFrame({"dataset": ["flowers", "scenes", "tf_flowers"]})
+    assert prose.first_of(table, ["oxford_flowers", "tf_flowers", "flowers"]) == "tf_flowers"
+    assert prose.first_of(table, ["a", "b"]) == "b"

@@ -35,7 +35,7 @@ datasets:
 extraction: {{shards: 1}}
 closeups: {{n: 2}}
 variants: {{n: 4, sizes: [24]}}
-ablation: {{n: 3, random_groups: 2}}
+ablation: {{n: 3, random_groups: 2, datasets: [oxford_flowers]}}
 explorer: {{samples: 2}}
 metrics: {{resamples: 100}}
 """

@@ -60,6 +60,12 @@ def options(**defaults: Any) -> dict[str, Any]:
     return {**defaults, **given}
 
 
+def first_of(table: pd.DataFrame, datasets: Sequence[str]) -> str:
+    """Return the first of these datasets that a table has rows of; the last if it has none."""
+    there = set(table["dataset"])
+    return next((name for name in datasets if name in there), datasets[-1])
+
+
 def text_run(heads: pd.DataFrame, model: str = "", prefer: str = "") -> tuple[str, str]:
     """Return the model and dataset of the first run without pictures.
 
