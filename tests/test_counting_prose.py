@@ -63,8 +63,14 @@ def test_sentences_tell_how_many_samples_a_lead_is_of() -> None:
     english, chinese = lead_sentences(lead_table())
     assert "asked for `en`: **Chinese comes first, as a wrong answer's does**" in english
     assert "asked for `zh`: **Chinese comes first, more than with a wrong answer**" in chinese
-    assert "less a wrong answer's 0.05 (-0.10 to 0.20, n = 55)" in english
+    assert "right less wrong answer 0.05 (-0.10 to 0.20, n = 55)" in english
+    assert "clear of 0" not in english
     assert "in which both arrive, 12 of 55, Chinese leads by 2.00 (1.00 to 3.00, n = 12)" in english
+    table = lead_table()
+    for bounds, n, said in ((ABOVE, 9, ", clear of 0."), (ACROSS, 9, ", not clear of 0."),
+                            (ABOVE, 1, ", not clear of 0.")):  # fmt: skip
+        more = table.iloc[[0]].assign(metric="lead_over_other", **row(bounds, n).to_dict())
+        assert lead_sentences(pd.concat([table, more], ignore_index=True))[0].endswith(said)
     (first, second) = lead_sentences(lead_table(), "top1")
     assert "0 of 55." in first
     assert "no wrong answer" in second

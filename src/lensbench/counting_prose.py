@@ -110,12 +110,14 @@ def lead_sentences(table: pd.DataFrame, arrival: str = "top10") -> list[str]:
         over = rows.get("net_first_over_other")
         said = f"net {interval(rows['net_first'])}"
         if over is not None:
-            said += f", less a wrong answer's {interval(over)}"
+            said += f"; right less wrong answer {interval(over)}"
         led = f"Among samples in which both arrive, {_both(rows)}"
         if "lead_layers" in rows:
             led += f", {NAMES[FIRST]} leads by {interval(rows['lead_layers'])} layers"
         if "lead_over_other" in rows:
-            led += f", by {interval(rows['lead_over_other'])} more than with a wrong answer"
+            paired = rows["lead_over_other"]
+            clear = "clear of 0" if side(paired) else "not clear of 0"
+            led += f", {interval(paired)} more than with a wrong answer, {clear}"
         asked = "whatever is asked for"
         if labels["asked"] != "all":
             asked = f"asked for {quoted(labels['asked'])}"
@@ -140,7 +142,7 @@ def excess_sentences(table: pd.DataFrame) -> list[str]:
             rows = of_run[of_run["asked"] == asked]
             if rows.empty:
                 continue
-            most = rows.loc[rows["value"].idxmax()]
+            most = rows.sort_values("value", ascending=False, kind="stable").iloc[0]
             start = f"- {quoted(model)} on {quoted(dataset)}, {said}: the picture adds "
             if most["value"] <= 0:
                 sentences.append(f"{start}no Han mass at any layer.")
