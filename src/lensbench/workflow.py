@@ -42,7 +42,7 @@ _METRICS = (*_BASE, *_WORDS, *_TRACE, "metrics")
 _SHOW = (*_BASE, "scripts.py", "figures", "fontfiles.py", "tables", "numbers.py", "data/reference")
 _PAGE = ("fontfiles.py", "webfonts.py")
 _TOLD = (
-    *("prose.py", "patch_prose.py", "peers.py", "raw_normed.py", "compared.py", "published*.py"),
+    *("*prose.py", "peers.py", "raw_normed.py", "compared.py", "published*.py"),
     *("mining.py", "mined_files.py", "request.py", "look*.py", "notebook.py", "terminal.py"),
 )
 ROOMS = {
