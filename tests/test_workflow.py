@@ -462,7 +462,7 @@ def test_closeups_and_other_pictures_follow_the_configuration(
     target = "results/variants/lensbench-qwen2vl/scenes/40/samples.parquet"
     done = snakemake("-n", "-p", target, "--configfile", "mine.yaml")
     assert done.returncode == 0, done.stderr
-    assert "--picture native --picture 40 --picture blank" in done.stdout
+    assert "'--picture %s ' native 40 blank)" in done.stdout
     assert '"samples": 5' in done.stdout
     done = snakemake("-n", "-p", "results/closeups/smollm2-135m/facts/words.parquet")
     assert all(f'"{key}": true' in done.stdout for key in ("patches", "words", "attention"))
