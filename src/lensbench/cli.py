@@ -11,7 +11,9 @@ import typer
 
 from lensbench.cli_options import (
     STAGES,
+    Dataset,
     Metrics,
+    ModelFolder,
     Options,
     Out,
     Revision,
@@ -123,8 +125,8 @@ def inspect(
 def extract(
     model: str,
     source: Source,
-    dataset: Annotated[Path, typer.Option(help="Folder of the manifest.")],
-    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
+    dataset: Dataset,
+    model_folder: ModelFolder,
     shard: Annotated[int, typer.Option(help="Which shard, from 0.")],
     out: Out,
     revision: Revision = "",
@@ -145,7 +147,7 @@ def extract(
 @stage()
 def metrics(
     traces: Annotated[list[Path], typer.Argument(help="The folders of all shards of one run.")],
-    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
+    model_folder: ModelFolder,
     out: Out,
     options: Options = "{}",
 ) -> None:

@@ -24,6 +24,8 @@ Metrics = Annotated[Path, typer.Option("--metrics", help="Folder of the metric t
 Source = Annotated[
     str, typer.Option("--source", help="packaged:NAME, folder:PATH, gguf:FILE or hub:OWNER/NAME.")
 ]
+Dataset = Annotated[Path, typer.Option(help="Folder of the manifest.")]
+ModelFolder = Annotated[Path, typer.Option(help="Folder written by inspect.")]
 Revision = Annotated[str, typer.Option("--revision", help="Pinned revision of the source.")]
 
 

@@ -10,6 +10,8 @@ import typer
 
 from lensbench.cli_options import (
     STAGES,
+    Dataset,
+    ModelFolder,
     Options,
     Out,
     Revision,
@@ -26,8 +28,8 @@ from lensbench.errors import ConfigError
 def variants(
     model: str,
     source: Source,
-    dataset: Annotated[Path, typer.Option(help="Folder of the manifest.")],
-    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
+    dataset: Dataset,
+    model_folder: ModelFolder,
     picture: Annotated[
         list[str],
         typer.Option(help='What is shown: "native", "blank" or pixels of the longer side.'),
@@ -55,8 +57,8 @@ def variants(
 def ablate(
     model: str,
     source: Source,
-    dataset: Annotated[Path, typer.Option(help="Folder of the manifest.")],
-    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
+    dataset: Dataset,
+    model_folder: ModelFolder,
     heads: Annotated[Path, typer.Option(help="The run's table of heads (Parquet).")],
     out: Out,
     stages: Annotated[
@@ -107,7 +109,7 @@ def variant_metrics(
     variants: Annotated[
         list[Path], typer.Argument(help="One folder a variant, named as it; native among them.")
     ],
-    model_folder: Annotated[Path, typer.Option(help="Folder written by inspect.")],
+    model_folder: ModelFolder,
     out: Out,
     options: Options = "{}",
 ) -> None:
