@@ -17,7 +17,8 @@ reproduce: environment ## make everything: data, traces, metrics, figures, table
 
 test: environment ## run all tests
 	@bash scripts/browser.sh
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
+		--ignore=tests/cluster --ignore=tests/faults --ignore=tests/fuzz
 
 check: environment ## run the linters and the type checker
 	$(BIN)/ruff check .
