@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,36 @@ def test_sha256_of_a_file(tmp_path: Path) -> None:
     # FIPS 180-2, appendix B.1.
     assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_of(path) == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_folder_that_another_process_put_there_meanwhile_is_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "shard"
+    with atomic_path(target) as late:
+        late.mkdir()
+        (late / "late").touch()
+        with atomic_path(target) as early:
+            early.mkdir()
+            (early / "early").touch()
+    assert [path.name for path in target.iterdir()] == ["late"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_of_two_that_move_into_one_place_at_once_the_last_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, own = tmp_path / "shard", os.replace
+    target.mkdir()
+
+    def crowded(made: Path, place: Path) -> None:
+        own(made, place)
+        # Just after the old one was set aside, somebody else's is put there, once.
+        if place.name == ".old0":
+            target.mkdir()
+            (target / "theirs").touch()
+
+    monkeypatch.setattr(os, "replace", crowded)
+    with atomic_path(target) as path:
+        path.mkdir()
+        (path / "ours").touch()
+    assert [path.name for path in target.iterdir()] == ["ours"]
+    assert list(tmp_path.iterdir()) == [target]

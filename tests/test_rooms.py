@@ -27,8 +27,9 @@ ENTRIES = {
     "notebook": ["notebooks.py"],
     "paper": ["paper.py"],
 }  # fmt: skip
-#: How files are fetched and how far a job is changes nothing in what is made.
-WITHOUT_EFFECT = ("downloads/", "progress.py")
+#: How files are fetched, how far a job is and what a killed one left changes nothing in what is
+#: made.
+WITHOUT_EFFECT = ("downloads/", "progress.py", "leftovers.py")
 
 
 def file_of(module: str) -> Path | None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lensbench.errors import LensbenchError
+from lensbench.leftovers import held, mark, sweep_once
 
 
 @contextmanager
@@ -28,14 +29,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # The random name lets two jobs write the same target without meeting.
-        workdir = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        sweep_once(target.parent)
+        # The random name lets two jobs write the same target without meeting; who writes here, and
+        # the lock, tell the next process whether this one still lives.
+        workdir = Path(tempfile.mkdtemp(prefix=f".{target.name}.{mark()}-", dir=target.parent))
         temporary = workdir
-        inside = workdir / target.name
-        yield inside
-        if target.is_dir() and inside.is_dir():
-            shutil.rmtree(target)
-        os.replace(inside, target)
+        with held(workdir):
+            inside = workdir / target.name
+            yield inside
+            _put(inside, target)
     except OSError as error:
         sentence = _sentence(error, target)
         if sentence is None:
@@ -44,6 +46,32 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put(made: Path, target: Path, turns: int = 8) -> None:
+    """Move what was made into its place; a folder there goes first, as a whole."""
+    for turn in range(turns):
+        if target.is_dir() and made.is_dir():
+            _set_aside(target, made.parent / f".old{turn}")
+        try:
+            return os.replace(made, target)
+        except OSError as error:
+            # Another process put its own there in between: the last one to come stays.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or turn == turns - 1:
+                raise
+
+
+def _set_aside(target: Path, aside: Path) -> None:
+    """Take a folder away in one step, so that no half of it is ever seen in its place."""
+    try:
+        os.replace(target, aside)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        # Layered file systems move no folder of a lower layer.
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.rmtree(target)
 
 
 def _sentence(error: OSError, target: Path) -> str | None:
