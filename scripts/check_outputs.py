@@ -91,7 +91,9 @@ SHARD = [
     "floors.parquet",
     "provenance.json",
 ]
-SHARDS = 2
+# How many shards the runs on each dataset are cut into, and the parts that jobs took them in.
+SHARDS = {"scenes": 8, "fills": 2, "flowers": 2, "facts": 4}
+PARTS = {"scenes": 4, "fills": 1, "flowers": 1, "facts": 2}
 CLOSEUP = [*SHARD, "patches.parquet", "words.parquet", "attention.parquet"]
 NOTEBOOKS = [
     "first_look",
@@ -122,8 +124,11 @@ def promised() -> list[str]:
     for model, dataset in runs:
         files += [
             f"results/traces/{model}/{dataset}/{shard}/{name}"
-            for shard in range(SHARDS)
+            for shard in range(SHARDS[dataset])
             for name in SHARD
+        ]
+        files += [
+            f"results/traces/{model}/{dataset}/parts/{part}.json" for part in range(PARTS[dataset])
         ]
         files += [
             f"results/figures/{model}/{dataset}/{name}.{ending}"

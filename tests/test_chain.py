@@ -27,7 +27,9 @@ from lensbench.metrics.collect import collect, write_csv
 from lensbench.metrics.run import MetricOptions, compute_run, write_run
 from lensbench.models.load import LoadedModel
 
-OPTIONS = ExtractOptions(batch_size=2, max_new_tokens=2, top_k=5, floor_directions=4)
+OPTIONS = ExtractOptions(
+    shard_samples=2, batch_size=2, max_new_tokens=2, top_k=5, floor_directions=4
+)
 METRICS = MetricOptions(resamples=50)
 PROMPTS = ("How many stars are there ?", "Why ?", "How many sky ?")
 

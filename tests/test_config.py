@@ -136,3 +136,13 @@ def test_value_from_the_command_line_is_said_to_be_from_there(tmp_path: Path) ->
 def test_readme_has_every_key_as_the_schema_says_it() -> None:
     text = (config.ROOT / "config/README.md").read_text(encoding="utf-8")
     assert text.endswith("\n\n" + config.markdown())
+
+
+def test_the_old_number_of_shards_is_told_what_stands_in_its_place(tmp_path: Path) -> None:
+    told = sentence(tmp_path, "extraction:\n  shards: 2\n")
+    assert told.startswith("extraction.shards in ")
+    assert told.endswith(
+        "mine.yaml is no key any more: how many shards there are follows from "
+        "extraction.shard_samples (samples a shard at most), and extraction.shards_per_job is how "
+        "many one job takes: set these instead."
+    )

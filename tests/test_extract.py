@@ -209,9 +209,14 @@ def test_shards_are_contiguous_and_together_the_whole(tmp_path, extracted):
     loaded = text_model("llama")
     data = written_manifest(tmp_path / "data", [f"How many stars {n} ?" for n in range(5)])
     whole = extracted(loaded, data)
-    parts = [extracted(loaded, data, shard=shard, n_shards=2, name="part") for shard in (0, 1)]
+    cut = replace(OPTIONS, shard_samples=2)
+    parts = [extracted(loaded, data, cut, shard, n_shards=4, name="part") for shard in range(4)]
     ids = [read_table(part, "samples")["sample_id"].tolist() for part in parts]
-    assert ids[0] + ids[1] == [f"s-{n}" for n in range(5)]
+    # Counted by hand; one shard more than there are samples for.
+    assert ids == [["s-0", "s-1"], ["s-2", "s-3"], ["s-4"], []]
+    for part, first, n in zip(parts, (0, 2, 4, 5), (2, 2, 1, 0), strict=True):
+        noted = json.loads((part / "provenance.json").read_text())
+        assert (noted["first_sample"], noted["n_samples"], noted["n_shards"]) == (first, n, 4)
     left, right = read_table(whole, "trajectory"), read_table(parts, "trajectory")
     np.testing.assert_array_equal(stack(left, "top_id"), stack(right, "top_id"))
     np.testing.assert_allclose(left["entropy_nats"], right["entropy_nats"], atol=1e-4)
@@ -253,8 +258,14 @@ def test_a_model_that_fails_the_gate_leaves_its_report_and_nothing_else(tmp_path
 def test_bad_input_is_met_with_a_sentence(tmp_path, extracted):
     loaded = text_model("llama")
     data = written_manifest(tmp_path / "data", ["Why ?"])
-    with pytest.raises(LensbenchError, match="Shard 3 of 2 does not exist"):
-        extracted(loaded, data, shard=3, n_shards=2)
+    with pytest.raises(LensbenchError, match="Shard 3 does not exist: the run has 2, numbered"):
+        extracted(loaded, data, replace(OPTIONS, shard_samples=1), shard=3, n_shards=2)
+    more = written_manifest(tmp_path / "more", ["Why ?"] * 3)
+    for options, n_shards in ((replace(OPTIONS, shard_samples=2), 1), (OPTIONS, 0)):
+        with pytest.raises(LensbenchError, match=r"3 samples, too many for|Shard 0 does not"):
+            extracted(loaded, more, options, n_shards=n_shards)
+    with pytest.raises(LensbenchError, match=r"extraction\.shard_samples is 0: use 1 or more"):
+        ExtractOptions(shard_samples=0)
     with pytest.raises(LensbenchError, match=r'extraction\.lens is "logit": use'):
         ExtractOptions(lens="logit")
     with pytest.raises(LensbenchError, match=r"extraction\.batch_size is 0: use 1 or more"):

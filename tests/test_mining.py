@@ -15,7 +15,7 @@ import pytest
 import yaml
 from scipy.stats import binom, fisher_exact
 
-from lensbench.errors import ConfigError, DataError
+from lensbench.errors import ConfigError, DataError, TraceError
 from lensbench.lexicon import Lexicon, load_lexicon
 from lensbench.mined_files import draft, new_forms, quoted, reviewed, write_candidates
 from lensbench.mining import (
@@ -268,7 +268,7 @@ def test_runs_of_one_model_are_counted_together_and_models_apart(run: Path, tmp_
 
 def test_bad_input_is_told_in_one_sentence(run: Path, tmp_path: Path) -> None:
     models = [run / "models/m"]
-    with pytest.raises(DataError, match="holds no trace"):
+    with pytest.raises(TraceError, match="holds no shard"):
         runs_of_folders([tmp_path], models)
     with pytest.raises(DataError, match="add --model-folder"):
         runs_of_folders([run / "traces/m/scenes"], [])

@@ -32,7 +32,7 @@ datasets:
   scenes: {{n: 0}}
   fills: {{n: 0}}
   flowers: {{n: 0}}
-extraction: {{shards: 1}}
+extraction: {{shard_samples: 10000}}
 closeups: {{n: 2}}
 variants: {{n: 4, sizes: [24]}}
 ablation: {{n: 3, random_groups: 2, datasets: [oxford_flowers]}}

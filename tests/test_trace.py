@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -131,7 +132,9 @@ def test_round_trip(tmp_path: Path) -> None:
     assert samples.loc["a", "prompt"] == "p 🙂"
     assert read_meta(tmp_path / "0") == META
     provenance = (tmp_path / "0" / "provenance.json").read_text(encoding="utf-8")
-    assert json.loads(provenance) == {"seed": 1, "a": "é"}
+    written = sorted((tmp_path / "0").glob("*.parquet"))
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
+    assert json.loads(provenance) == {"seed": 1, "a": "é", "files": files}
 
 
 def test_types_in_the_file_are_those_of_the_schema(tmp_path: Path) -> None:

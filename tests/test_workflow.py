@@ -75,15 +75,18 @@ def test_default_plan_has_every_output_and_no_training_or_hub(snakemake: Snakema
     rules = {job.rule for job in jobs}
     assert not [rule for rule in rules if rule.startswith("train_")]
     assert "extract_gpt2" not in rules
-    for table in ("heads", "lenses"):
-        assert f"results/traces/smollm2-135m/facts/1/{table}.parquet" in outputs
+    # Counted by hand: 120 facts, shards of 32, two a job.
+    facts = {name for name in outputs if name.startswith("results/traces/smollm2-135m/facts/")}
+    assert facts == {f"results/traces/smollm2-135m/facts/parts/{part}.json" for part in (0, 1)}
 
 
 def test_paper_plan_has_the_published_models(snakemake: Snakemake) -> None:
     outputs = {job.output for job in plan(snakemake, "--configfile", "config/paper.yaml")}
-    assert "results/traces/gpt2/facts/3/samples.parquet" in outputs
+    assert "results/traces/gpt2/facts/parts/0.json" in outputs
     for model in ("qwen2-vl-2b", "llava-onevision-0.5b", "llava-1.5-7b"):
-        assert f"results/traces/{model}/scenes/3/samples.parquet" in outputs
+        # 5000 questions, shards of 500, three a job.
+        assert f"results/traces/{model}/tallyqa/parts/3.json" in outputs
+        assert f"results/traces/{model}/tallyqa/parts/4.json" not in outputs
         assert f"results/metrics/{model}/flowers/summary.parquet" in outputs
 
 
@@ -114,7 +117,7 @@ def test_comparison_plan_fetches_each_model_once_before_it_is_inspected(
     assert fetched == {f"resources/models/{name}/fetched.json" for name in pinned}
     assert len(pinned) >= 8
     for name in pinned:
-        assert f"results/traces/{name}/scenes/0/samples.parquet" in {job.output for job in jobs}
+        assert f"results/traces/{name}/scenes/parts/0.json" in {job.output for job in jobs}
     commands = snakemake("-n", "--printshellcmds", *settings).stdout
     assert re.search(
         r"lensbench fetch-hub Qwen/Qwen2\.5-VL-3B-Instruct --revision 66285546d2b8\w{28}"
@@ -383,7 +386,7 @@ def test_one_file_adds_a_model_end_to_end(
         (models / f"{name}.smk").write_text(rule.format(folder=tiny_folder), encoding="utf-8")
     (tree / "mine.yaml").write_text(
         "models: [tiny-fifth, tiny-first]\ndatasets: {facts: {n: 6}}\nmetrics: {resamples: 100}\n"
-        "extraction: {shards: 1, max_new_tokens: 2, floor_directions: 2}\n"
+        "extraction: {shard_samples: 2, max_new_tokens: 2, floor_directions: 2}\n"
     )
     settings = ["--configfile", "mine.yaml"]
     targets = [f"results/tables/{name}.csv" for name in TABLES]
@@ -416,7 +419,13 @@ def test_one_file_adds_a_model_end_to_end(
     )
     assert provenance["model"]["model"] == "tiny-fifth"
     log = (tree / "logs/extract/tiny-fifth-facts-0.log").read_text(encoding="utf-8")
-    assert re.search(r"\d+/\d+", log), "the log has no progress"
+    assert re.search(r"tiny-fifth, shard 1: .*2/2 ", log), "the log has no progress"
+    ledgers = [
+        json.loads((tree / f"results/traces/tiny-fifth/facts/parts/{part}.json").read_text())
+        for part in (0, 1)
+    ]
+    assert [[entry["shard"] for entry in ledger["shards"]] for ledger in ledgers] == [[0, 1], [2]]
+    assert provenance["code"] == workflow.code_version("extract")
     # The notebook reads what was made, from its first cell to its last.
     notebook = jupytext.read(ROOT / "notebooks/first_look.py")
     monkeypatch.setenv("LENSBENCH_RESULTS", str(tree / "results"))

@@ -165,7 +165,7 @@ def _rows(
     options: AblationOptions,
 ) -> list[dict[str, Any]]:
     """Return the manifest's rows that are run, once model and dataset are what they must be."""
-    checked_request(loaded.name, manifest_folder, 0, 1, model_folder)
+    checked_request(loaded.name, manifest_folder, model_folder)
     check_weights(loaded, model_folder)
     manifest = read_manifest(manifest_folder)
     pictured = manifest[(manifest["kind"] == "image") & (manifest["rejected"] == "")]

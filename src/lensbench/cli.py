@@ -11,6 +11,7 @@ import typer
 
 from lensbench.cli_options import (
     STAGES,
+    Code,
     Dataset,
     Metrics,
     ModelFolder,
@@ -127,35 +128,57 @@ def extract(
     source: Source,
     dataset: Dataset,
     model_folder: ModelFolder,
-    shard: Annotated[int, typer.Option(help="Which shard, from 0.")],
     out: Out,
+    shards: Annotated[
+        str | None, typer.Option(help="Which shards, such as 0-4,7; all by default.")
+    ] = None,
+    part: Annotated[
+        int | None, typer.Option(help="Which part instead, as one job takes it; with its ledger.")
+    ] = None,
+    n_shards: Annotated[
+        int | None, typer.Option(help="How many shards there are; as many as needed by default.")
+    ] = None,
     revision: Revision = "",
     options: Options = "{}",
+    code: Code = "",
 ) -> None:
-    """Run a model on one shard of a dataset and write the trace."""
+    """Run a model on shards of a dataset and write the trace; whole shards are kept."""
     stay_offline()
-    from lensbench.extract import checked_request, extract_shard
+    from lensbench.extract import Extraction, checked_request
     from lensbench.models.load import load_model
+    from lensbench.part import extract_part, extract_shards
+    from lensbench.shards import n_shards_of, parse_shards, shards_of_part
 
-    chosen, shards, place = extraction_of(options)
+    if part is not None and shards is not None:
+        raise LensbenchError("Both --shards and --part are given: leave one out.")
+    chosen, shards_per_job, place = extraction_of(options)
     # Before the model is loaded, which may take minutes.
-    checked_request(model, dataset, shard, shards, model_folder)
+    n_samples = len(checked_request(model, dataset, model_folder, n_shards, chosen.shard_samples))
+    total = n_shards_of(n_samples, chosen.shard_samples) if n_shards is None else n_shards
+    wanted = range(total) if shards is None else parse_shards(shards, total)
+    if part is not None:
+        shards_of_part(part, total, shards_per_job)
     loaded = load_model(model, source, revision, **place)
-    extract_shard(loaded, dataset, shard, shards, chosen, out, model_folder)
+    run = Extraction(loaded, dataset, total, chosen, model_folder, code=code)
+    if part is None:
+        extract_shards(run, wanted, out)
+    else:
+        extract_part(run, part, shards_per_job, out)
 
 
 @stage()
 def metrics(
-    traces: Annotated[list[Path], typer.Argument(help="The folders of all shards of one run.")],
+    traces: Annotated[list[Path], typer.Argument(help="The run's folder, or all its shards.")],
     model_folder: ModelFolder,
     out: Out,
     options: Options = "{}",
 ) -> None:
     """Compute every metric of one model on one dataset."""
     from lensbench.metrics.run import MetricOptions, compute_run, write_run
+    from lensbench.shards import shard_folders
 
     settings = fitting("The command metrics", settings_of(options), MetricOptions)
-    write_run(out, compute_run(traces, model_folder, MetricOptions(**settings)))
+    write_run(out, compute_run(shard_folders(traces), model_folder, MetricOptions(**settings)))
 
 
 @stage()

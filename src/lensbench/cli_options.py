@@ -27,6 +27,9 @@ Source = Annotated[
 Dataset = Annotated[Path, typer.Option(help="Folder of the manifest.")]
 ModelFolder = Annotated[Path, typer.Option(help="Folder written by inspect.")]
 Revision = Annotated[str, typer.Option("--revision", help="Pinned revision of the source.")]
+Code = Annotated[
+    str, typer.Option("--code", help="Digest of the code, as the workflow gives it; it is noted.")
+]
 
 
 def stay_offline() -> None:
@@ -109,18 +112,22 @@ def fitting(
 
 
 def extraction_of(options: str) -> tuple[Any, int, dict[str, Any]]:
-    """Return the options of an extraction, its number of shards, and how the model is loaded."""
+    """Return the options of an extraction, its shards a job, and how the model is loaded."""
     from lensbench.tracing import ExtractOptions
 
     settings = settings_of(options)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    shards = settings.pop("shards", 1)
+    # Neither changes anything in a shard, whose provenance holds the digest of what does.
+    shards_per_job = settings.pop("shards_per_job", 1)
+    if type(shards_per_job) is not int or shards_per_job < 1:
+        raise ConfigError(f"extraction.shards_per_job is {shards_per_job!r}: use 1 or more.")
+    counted = {key: value for key, value in settings.items() if key != "workers"}
+    digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
     place = loading_of(settings)
     chosen = ExtractOptions(
         **fitting("Extraction", settings, ExtractOptions, given=("config_hash",)),
         config_hash=digest,
     )
-    return chosen, shards, place
+    return chosen, shards_per_job, place
 
 
 def loading_of(settings: dict[str, Any]) -> dict[str, Any]:

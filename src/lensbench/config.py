@@ -18,6 +18,12 @@ from lensbench.errors import ConfigError
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA_PATH = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 
+#: Keys that were, and what stands in their place.
+_GONE = {
+    "extraction.shards": "how many shards there are follows from extraction.shard_samples (samples "
+    "a shard at most), and extraction.shards_per_job is how many one job takes: set these instead."
+}
+
 _TYPE_NAMES = {
     "integer": "a whole number",
     "number": "a number",
@@ -204,6 +210,9 @@ def _sentence(error: ValidationError, files: list[str | Path]) -> str:
         known = list(part.get("properties", {}))
         unknown = sorted(set(map(str, value)) - set(known))[0]
         full = ".".join([*path, unknown])
+        if full in _GONE:
+            where = _file_of([*path, unknown], value[unknown], files)
+            return f"{full} in {where} is no key any more: {_GONE[full]}"
         near = difflib.get_close_matches(unknown, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the keys there are {', '.join(known)}."
         where = _file_of([*path, unknown], value[unknown], files)

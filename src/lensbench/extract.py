@@ -1,4 +1,4 @@
-"""Glue: a dataset's manifest × a model → one shard of traces."""
+"""Glue: a dataset's manifest × a model → shards of traces."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ from lensbench.lexicon import LANGUAGES
 from lensbench.models.load import LoadedModel
 from lensbench.progress import Progress
 from lensbench.scripts import SCRIPTS
-from lensbench.trace import TraceMeta, read_meta, read_table, write_shard
+from lensbench.shards import check_shard_number, n_shards_of
+from lensbench.trace import read_meta, read_table, write_shard
+from lensbench.trace_schema import SCHEMA_VERSION, SHARD_TABLES
 from lensbench.tracing import ExtractOptions, trace_rows
 
 _PACKAGES = (
@@ -55,6 +57,125 @@ _PACKAGES = (
 )
 
 
+class Extraction:
+    """A model and a dataset made ready for each other: any shard of the run can be asked of it.
+
+    Args:
+        loaded: the model.
+        manifest_folder: the dataset, with manifest.parquet and its pictures.
+        n_shards: number of shards, each of `options.shard_samples` samples at most, in the
+            manifest's order; the last ones may be left without any.
+        options: how it is run.
+        model_folder: what `inspect_model` wrote for the same model.
+        dataset: name of the dataset; the manifest folder's name by default.
+        code: digest of the code that runs, noted in the provenance.
+        log: a file that progress is written to, beside the bar on stderr.
+
+    Raises:
+        LensbenchError: if the manifest, the model's folder or the options can't be used.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        manifest_folder: str | Path,
+        n_shards: int,
+        options: ExtractOptions,
+        model_folder: str | Path,
+        dataset: str | None = None,
+        code: str = "",
+        log: str | Path | None = None,
+    ) -> None:
+        manifest = checked_request(
+            loaded.name, manifest_folder, model_folder, n_shards, options.shard_samples
+        )
+        if loaded.task == "text" and (manifest["kind"] == "image").any():
+            raise DataError(
+                f"{loaded.name} takes no picture, but {manifest_folder} has some: run it on a text "
+                "dataset."
+            )
+        check_weights(loaded, model_folder)
+        self.code, self.n_shards = code, n_shards
+        self.model = loaded.name
+        self.dataset = Path(manifest_folder).name if dataset is None else dataset
+        self._loaded, self._options, self._log = loaded, options, log
+        self._folder = Path(manifest_folder)
+        self._manifest = manifest.iloc[: options.samples]
+        self._manifest_sha256 = sha256_of(self._folder / FILE_NAME)
+        self._groups = token_groups(
+            read_table(model_folder, "vocabulary"),
+            read_table(model_folder, "forms"),
+            SCRIPTS,
+            LANGUAGES,
+            loaded.anatomy.vocab_size,
+            loaded.device,
+        )
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the tables' files that every shard has."""
+        asked = [name for name, (wanted, _) in _asked(self._options).items() if wanted]
+        return [f"{name}.parquet" for name in [*(table.name for table in SHARD_TABLES), *asked]]
+
+    def bounds(self, shard: int) -> tuple[int, int]:
+        """Return the place of a shard's first sample in the manifest, and the one after its last.
+
+        Raises:
+            LensbenchError: if the run has no such shard.
+        """
+        check_shard_number(shard, self.n_shards)
+        n = len(self._manifest)
+        size = self._options.shard_samples or n
+        return min(shard * size, n), min((shard + 1) * size, n)
+
+    def provenance(self, shard: int) -> dict[str, Any]:
+        """Return what a shard is made with and from; the same inputs give the same text."""
+        start, stop = self.bounds(shard)
+        options = asdict(self._options)
+        # How many processes decode pictures changes nothing in what is read.
+        del options["workers"]
+        return {
+            "lensbench": __version__,
+            "code": self.code,
+            "python": platform.python_version(),
+            "packages": package_versions(),
+            "model": describe(self._loaded),
+            "device": self._loaded.device,
+            "dataset": self.dataset,
+            "manifest_sha256": self._manifest_sha256,
+            "shard": shard,
+            "n_shards": self.n_shards,
+            "first_sample": start,
+            "n_samples": stop - start,
+            "options": options,
+            "schema_version": SCHEMA_VERSION,
+        }
+
+    def write(self, shard: int, folder: str | Path) -> None:
+        """Trace one shard, and write it.
+
+        Args:
+            shard: which one, from 0.
+            folder: the shard's folder, replaced as a whole.
+        """
+        start, stop = self.bounds(shard)
+        block = self._manifest.iloc[start:stop].to_dict("records")
+        rows = [{str(key): value for key, value in row.items()} for row in block]
+        loaded, options = self._loaded, self._options
+        meta = replace(
+            model_meta(loaded),
+            dataset=self.dataset,
+            shard=shard,
+            n_shards=self.n_shards,
+            k=options.top_k,
+            lens=options.lens,
+        )
+        title = loaded.name if self.n_shards == 1 else f"{loaded.name}, shard {shard}"
+        with Progress(len(rows), title, self._log) as progress:
+            tables = _trace(loaded, rows, self._folder, self._groups, options, progress)
+        write_shard(folder, tables, meta, self.provenance(shard))
+
+
 def extract_shard(
     loaded: LoadedModel,
     manifest_folder: str | Path,
@@ -65,55 +186,38 @@ def extract_shard(
     model_folder: str | Path,
     dataset: str | None = None,
     log: str | Path | None = None,
+    code: str = "",
 ) -> None:
     """Trace one shard of a dataset through a model, and write it.
 
     Args:
         loaded: the model.
         manifest_folder: the dataset, with manifest.parquet and its pictures.
-        shard: which contiguous block of the samples, from 0.
-        n_shards: number of blocks.
+        shard: which one, from 0.
+        n_shards: number of shards.
         options: how it is run.
         out_folder: the shard's folder, replaced as a whole.
         model_folder: what `inspect_model` wrote for the same model.
         dataset: name of the dataset; the manifest folder's name by default.
         log: a file that progress is written to, beside the bar on stderr.
+        code: digest of the code that runs, noted in the provenance.
 
     Raises:
         LensbenchError: if the manifest, the model's folder or the options can't be used.
     """
-    manifest = checked_request(loaded.name, manifest_folder, shard, n_shards, model_folder)
-    if loaded.task == "text" and (manifest["kind"] == "image").any():
-        raise DataError(
-            f"{loaded.name} takes no picture, but {manifest_folder} has some: run it on a text "
-            "dataset."
-        )
-    check_weights(loaded, model_folder)
-    manifest = manifest.iloc[: options.samples]
-    edges = np.linspace(0, len(manifest), n_shards + 1).round().astype(int)
-    block = manifest.iloc[edges[shard] : edges[shard + 1]]
-    rows = [{str(key): value for key, value in row.items()} for row in block.to_dict("records")]
-    groups = token_groups(
-        read_table(model_folder, "vocabulary"),
-        read_table(model_folder, "forms"),
-        SCRIPTS,
-        LANGUAGES,
-        loaded.anatomy.vocab_size,
-        loaded.device,
+    check_shard_number(shard, n_shards)
+    run = Extraction(
+        loaded, manifest_folder, n_shards, options, model_folder, dataset, code=code, log=log
     )
-    name = Path(manifest_folder).name if dataset is None else dataset
-    meta = _meta(loaded, name, shard, n_shards, options)
-    tables = _trace(loaded, rows, Path(manifest_folder), groups, options, log)
-    provenance = _provenance(loaded, meta, options, len(rows), Path(manifest_folder) / FILE_NAME)
-    write_shard(out_folder, tables, meta, provenance)
+    run.write(shard, out_folder)
 
 
 def checked_request(
     model: str,
     manifest_folder: str | Path,
-    shard: int,
-    n_shards: int,
     model_folder: str | Path,
+    n_shards: int | None = 1,
+    shard_samples: int | None = None,
 ) -> pd.DataFrame:
     """Return the manifest of an extraction, once all that can be known before a model is loaded
     is as it must be.
@@ -121,16 +225,20 @@ def checked_request(
     Args:
         model: the model's name.
         manifest_folder: the dataset.
-        shard: which block of the samples, from 0.
-        n_shards: number of blocks.
         model_folder: what `inspect_model` wrote for the same model.
+        n_shards: number of shards; None for as many as are needed.
+        shard_samples: samples a shard at most; None for all in one.
 
     Raises:
         LensbenchError: if it is not.
     """
-    if not 0 <= shard < n_shards:
-        raise LensbenchError(f"Shard {shard} of {n_shards} does not exist: count from 0.")
     manifest = read_manifest(manifest_folder)
+    needed = n_shards_of(len(manifest), shard_samples)
+    if n_shards is not None and n_shards < needed:
+        raise LensbenchError(
+            f"{manifest_folder} has {len(manifest)} samples, too many for {n_shards} shards of "
+            f"{shard_samples}: {needed} are needed."
+        )
     noted = read_meta(model_folder).model
     if noted != model:
         raise ModelError(
@@ -155,7 +263,7 @@ def _trace(
     folder: Path,
     groups: TokenGroups,
     options: ExtractOptions,
-    log: str | Path | None,
+    progress: Progress,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of a shard."""
     empty = {
@@ -163,12 +271,10 @@ def _trace(
         "heads": pd.DataFrame(columns=["sample_id", "step", "layer", "head", *HEAD_COLUMNS]),
         "lenses": pd.DataFrame(columns=LENS_COLUMNS),
     }
-    asked = {
-        "patches": (options.patches, PATCH_COLUMNS),
-        "words": (options.words, WORD_COLUMNS),
-        "attention": (options.attention, ATTENTION_COLUMNS),
+    asked = _asked(options).items()
+    empty |= {
+        name: pd.DataFrame(columns=list(columns)) for name, (wanted, columns) in asked if wanted
     }
-    empty |= {name: pd.DataFrame(columns=cols) for name, (wanted, cols) in asked.items() if wanted}
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in empty}
     samples: list[dict[str, Any]] = []
     norms: dict[str, Tensor] = {}
@@ -188,33 +294,32 @@ def _trace(
         loaded.pads,
         loaded.joins,
     )
-    with Progress(len(rows), loaded.name, log) as progress:
-        limit = options.batch_size
-        waiting: list[Batch | Prepared] = []
-        for given in feed:
-            waiting.append(given)
-            while waiting:
-                batch = waiting.pop()
-                if isinstance(batch, Prepared):
-                    samples.append(rejected_row(batch.row, batch.reason))
-                    progress.advance(1)
-                    continue
-                if len(batch.samples) > limit:
-                    waiting += reversed(batch.halves())
-                    continue
-                try:
-                    found = trace_rows(loaded, batch, groups, options)
-                except (RuntimeError, MemoryError) as error:
-                    if not memory_ran_out(error):
-                        raise
-                    limit = _smaller(loaded, batch, progress)
-                    waiting += reversed(batch.halves())
-                    continue
-                for name, frame in found.tables.items():
-                    tables[name].append(frame)
-                samples += found.samples
-                norms |= found.norms
-                progress.advance(len(batch.samples))
+    limit = options.batch_size
+    waiting: list[Batch | Prepared] = []
+    for given in feed:
+        waiting.append(given)
+        while waiting:
+            batch = waiting.pop()
+            if isinstance(batch, Prepared):
+                samples.append(rejected_row(batch.row, batch.reason))
+                progress.advance(1)
+                continue
+            if len(batch.samples) > limit:
+                waiting += reversed(batch.halves())
+                continue
+            try:
+                found = trace_rows(loaded, batch, groups, options)
+            except (RuntimeError, MemoryError) as error:
+                if not memory_ran_out(error):
+                    raise
+                limit = _smaller(loaded, batch, progress)
+                waiting += reversed(batch.halves())
+                continue
+            for name, frame in found.tables.items():
+                tables[name].append(frame)
+            samples += found.samples
+            norms |= found.norms
+            progress.advance(len(batch.samples))
     in_order = [norms[key] for key in sorted(norms)]
     made = {name: _concat(parts, empty[name]) for name, parts in tables.items()}
     return {
@@ -266,36 +371,12 @@ def _concat(parts: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else empty
 
 
-def _meta(
-    loaded: LoadedModel, dataset: str, shard: int, n_shards: int, options: ExtractOptions
-) -> TraceMeta:
-    return replace(
-        model_meta(loaded),
-        dataset=dataset,
-        shard=shard,
-        n_shards=n_shards,
-        k=options.top_k,
-        lens=options.lens,
-    )
-
-
-def _provenance(
-    loaded: LoadedModel, meta: TraceMeta, options: ExtractOptions, n: int, manifest: Path
-) -> dict[str, Any]:
-    """Return what a shard was made with and from; the same inputs give the same text."""
+def _asked(options: ExtractOptions) -> dict[str, tuple[bool, tuple[str, ...]]]:
+    """Return the tables that a shard may have besides, whether it has, and their columns."""
     return {
-        "lensbench": __version__,
-        "python": platform.python_version(),
-        "packages": package_versions(),
-        "model": describe(loaded),
-        "device": loaded.device,
-        "dataset": meta.dataset,
-        "manifest_sha256": sha256_of(manifest),
-        "shard": meta.shard,
-        "n_shards": meta.n_shards,
-        "n_samples": n,
-        "options": asdict(options),
-        "schema_version": meta.schema_version,
+        "patches": (options.patches, PATCH_COLUMNS),
+        "words": (options.words, WORD_COLUMNS),
+        "attention": (options.attention, ATTENTION_COLUMNS),
     }
 
 

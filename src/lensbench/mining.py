@@ -22,6 +22,7 @@ from scipy.stats import hypergeom
 from lensbench.errors import ConfigError, DataError
 from lensbench.lexicon import Lexicon, fold
 from lensbench.metrics.rundata import RunData, load_run
+from lensbench.shards import shard_folders
 from lensbench.trace import read_meta
 
 #: Columns of the table of candidates, in order; `token` is written quoted (`mined_files.quoted`).
@@ -322,17 +323,14 @@ def runs_of_folders(
         model_folders: folders written by inspect, one for each model of the traces.
 
     Raises:
-        DataError: if a folder holds no trace, or a model's folder is not among those given.
+        TraceError: if a folder holds no trace, or a ledger names what is not there.
+        DataError: if a model's folder is not among those given.
     """
     models = {read_meta(folder).model: Path(folder) for folder in model_folders}
     runs: dict[tuple[str, str], list[Path]] = {}
     for folder in traces:
         path = Path(folder)
-        shards = [path] if (path / "samples.parquet").exists() else []
-        shards = shards or sorted(found.parent for found in path.glob("*/samples.parquet"))
-        if not shards:
-            raise DataError(f"{path} holds no trace: give the folder of a run or of a shard.")
-        for shard in shards:
+        for shard in shard_folders([path]):
             meta = read_meta(shard)
             if meta.model not in models:
                 raise DataError(

@@ -10,6 +10,7 @@ import typer
 
 from lensbench.cli_options import (
     STAGES,
+    Code,
     Dataset,
     ModelFolder,
     Options,
@@ -25,6 +26,29 @@ from lensbench.cli_options import (
 from lensbench.errors import ConfigError
 
 
+def closeup(
+    model: str,
+    source: Source,
+    dataset: Dataset,
+    model_folder: ModelFolder,
+    out: Out,
+    revision: Revision = "",
+    options: Options = "{}",
+    code: Code = "",
+) -> None:
+    """Run a model on a dataset, or its first samples, and write the trace as a single shard."""
+    stay_offline()
+    from lensbench.extract import checked_request, extract_shard
+    from lensbench.models.load import load_model
+
+    chosen, _, place = extraction_of(options)
+    whole = replace(chosen, shard_samples=None)
+    # Before the model is loaded, which may take minutes.
+    checked_request(model, dataset, model_folder)
+    loaded = load_model(model, source, revision, **place)
+    extract_shard(loaded, dataset, 0, 1, whole, out, model_folder, code=code)
+
+
 def variants(
     model: str,
     source: Source,
@@ -37,6 +61,7 @@ def variants(
     out: Out,
     revision: Revision = "",
     options: Options = "{}",
+    code: Code = "",
 ) -> None:
     """Run a model on the same samples with their pictures in several sizes; a trace each."""
     stay_offline()
@@ -44,14 +69,14 @@ def variants(
     from lensbench.models.load import load_model
     from lensbench.variants import check_variant
 
-    chosen, shards, place = extraction_of(options)
+    chosen, _, place = extraction_of(options)
     for name in picture:
         check_variant(name)
-    checked_request(model, dataset, 0, shards, model_folder)
+    checked_request(model, dataset, model_folder)
     loaded = load_model(model, source, revision, **place)
     for name in picture:
-        shown = replace(chosen, picture=name)
-        extract_shard(loaded, dataset, 0, 1, shown, out / name, model_folder)
+        shown = replace(chosen, picture=name, shard_samples=None)
+        extract_shard(loaded, dataset, 0, 1, shown, out / name, model_folder, code=code)
 
 
 def ablate(
@@ -78,7 +103,7 @@ def ablate(
     place = loading_of(settings)
     chosen = AblationOptions(**fitting("The command ablate", settings, AblationOptions))
     # Before the model is loaded, which may take minutes.
-    checked_request(model, dataset, 0, 1, model_folder)
+    checked_request(model, dataset, model_folder)
     loaded = load_model(model, source, revision, **place)
     switch_off(loaded, dataset, model_folder, heads, out, chosen, stages)
 
@@ -155,6 +180,7 @@ def collect_studies(
 def register(app: typer.Typer) -> None:
     """Put these commands on the command line."""
     for command in (
-        variants, ablate, patch_metrics, variant_metrics, ablation_metrics, collect_studies,
+        closeup, variants, ablate, patch_metrics, variant_metrics, ablation_metrics,
+        collect_studies,
     ):  # fmt: skip
         app.command(rich_help_panel=STAGES)(command)

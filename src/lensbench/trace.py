@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from lensbench.errors import TraceError
-from lensbench.files import atomic_path
+from lensbench.files import atomic_path, sha256_of
 from lensbench.trace_checks import check_import, check_shard, check_table
 from lensbench.trace_schema import (
     ASKED_TABLES,
@@ -98,7 +98,8 @@ def write_shard(
             rows in any order; list columns hold one array a row (`list(array2d)` makes such a
             column).
         meta: what the shard says about itself.
-        provenance: written beside the tables as provenance.json, if given.
+        provenance: written beside the tables as provenance.json, if given, with `files`: the
+            SHA-256 of each table's file, by its name.
 
     Raises:
         TraceError: naming table, column and row, if anything is not as the schema says.
@@ -116,7 +117,8 @@ def write_shard(
         for name, table in ready.items():
             _write(path / f"{name}.parquet", table)
         if provenance is not None:
-            _note(path, provenance)
+            files = {f"{name}.parquet": sha256_of(path / f"{name}.parquet") for name in ready}
+            _note(path, {**provenance, "files": files})
 
 
 def write_import(

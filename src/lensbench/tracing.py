@@ -33,9 +33,10 @@ from lensbench.variants import NATIVE, check_variant
 
 @dataclass(frozen=True)
 class ExtractOptions:
-    """How an extraction is run; the keys of the config's `extraction`, and two from outside it.
+    """How an extraction is run; the keys of the config's `extraction`, and some from outside it.
 
     Args:
+        shard_samples: samples a shard at most; None for all in one.
         batch_size: samples a batch at most.
         batch_positions: positions a batch at most, padding counted; None for no limit.
         workers: processes that decode and encode pictures; None for what suits the device.
@@ -53,6 +54,7 @@ class ExtractOptions:
         config_hash: digest of the configuration, noted in the provenance.
     """
 
+    shard_samples: int | None = None
     batch_size: int = 8
     batch_positions: int | None = None
     workers: int | None = None
@@ -73,8 +75,10 @@ class ExtractOptions:
         for key in ("batch_size", "max_new_tokens", "top_k", "floor_directions"):
             if getattr(self, key) < 1:
                 raise LensbenchError(f"extraction.{key} is {getattr(self, key)}: use 1 or more.")
-        if self.samples is not None and self.samples < 1:
-            raise LensbenchError(f"extraction.samples is {self.samples}: use 1 or more.")
+        for key in ("samples", "shard_samples"):
+            given = getattr(self, key)
+            if given is not None and given < 1:
+                raise LensbenchError(f"extraction.{key} is {given}: use 1 or more.")
         check_variant(self.picture)
         for lens in self.lenses:
             if lens not in LENSES:

@@ -21,6 +21,7 @@ from lensbench.datasets import DATASETS
 from lensbench.errors import ConfigError, LensbenchError
 from lensbench.figures import FIGURES, RUN_FIGURES, FigureSpec
 from lensbench.models.rules import read_rule
+from lensbench.shards import PARTS, n_parts_of, n_shards_of
 from lensbench.tables import TABLES, TableSpec
 
 PACKAGE = Path(__file__).resolve().parent
@@ -29,14 +30,15 @@ PACKAGE = Path(__file__).resolve().parent
 TASKS = {"text": "text", "image-text": "image"}
 
 # The rooms whose code a stage's files depend on: its own, and those it imports. How files are
-# fetched and how far a job is (downloads, progress) changes nothing in what is made.
+# fetched, how far a job is and what a killed one left (downloads, progress, leftovers) changes
+# nothing in what is made.
 _BASE = ("files.py", "errors.py")
 _WORDS = ("scripts.py", "lexicon.py", "data/lexicon.yaml")
-_TRACE = ("trace.py", "trace_schema.py", "trace_checks.py")
+_TRACE = ("trace.py", "trace_schema.py", "trace_checks.py", "shards.py")
 _MODEL = (*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens", "inspection.py", "pixels.py")
 _EXTRACT = (
     *_MODEL,
-    *("datasets/manifest.py", "extract.py", "feed.py", "tracing.py", "variants.py"),
+    *("datasets/manifest.py", "extract.py", "part.py", "feed.py", "tracing.py", "variants.py"),
 )
 _METRICS = (*_BASE, *_WORDS, *_TRACE, "metrics")
 _SHOW = (*_BASE, "scripts.py", "figures", "fontfiles.py", "tables", "numbers.py", "data/reference")
@@ -277,6 +279,51 @@ class Catalog:
         return value
 
 
+class Cut:
+    """How the runs of a configuration are cut into shards and parts.
+
+    Args:
+        config: the validated configuration.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._shards_per_job: int = config["extraction"]["shards_per_job"]
+        size = config["extraction"]["shard_samples"]
+        self._n_shards = {
+            name: n_shards_of(min(given["n"], _most_samples(given)), size)
+            for name, given in config["datasets"].items()
+            if given["n"] > 0
+        }
+
+    def n_shards(self, wildcards: Any) -> int:
+        """Return how many shards a run on the dataset in the wildcards has.
+
+        The dataset may turn out to have fewer samples than the configuration asks for; the last
+        shards are empty then.
+        """
+        return self._n_shards[wildcards.dataset]
+
+    def ledgers(self, wildcards: Any) -> list[str]:
+        """Return the ledgers of the run in the wildcards, one a part."""
+        folder = f"results/traces/{wildcards.model}/{wildcards.dataset}"
+        n_parts = n_parts_of(self.n_shards(wildcards), self._shards_per_job)
+        return [f"{folder}/{PARTS}/{part}.json" for part in range(n_parts)]
+
+
+def _most_samples(dataset: Mapping[str, Any]) -> int:
+    """Return how many samples a dataset of a folder can have at most; n itself of another.
+
+    Its n may be a large number that means all, and a shard for nothing costs a little, too.
+    """
+    if dataset.get("questions"):
+        with open(dataset["questions"], "rb") as stream:
+            # A question is a line at least.
+            return max(1, sum(1 for _ in stream))
+    if dataset.get("folder"):
+        return max(1, sum(len(files) for _, _, files in os.walk(dataset["folder"])))
+    return int(dataset["n"])
+
+
 class Imports:
     """Lenses that others made, as the configuration names them.
 
@@ -399,6 +446,16 @@ def options(*groups: Mapping[str, Any], **more: Any) -> str:
     for group in groups:
         merged.update(group)
     return json.dumps(merged | more, sort_keys=True, ensure_ascii=False)
+
+
+def as_one_shard(extraction: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an extraction that isn't cut, so that how others are cut is no matter.
+
+    Args:
+        extraction: the configuration's group of that name.
+    """
+    cuts = ("shard_samples", "shards_per_job")
+    return {key: value for key, value in extraction.items() if key not in cuts}
 
 
 def use_this_python(root: str | Path) -> None:

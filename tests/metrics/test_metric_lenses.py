@@ -198,7 +198,12 @@ def measured(loaded: LoadedModel, folder: Path, others: tuple[str, ...]) -> dict
     data = written_manifest(folder / "data", prompts)
     inspect_model(loaded, folder / "model")
     options = ExtractOptions(
-        batch_size=2, max_new_tokens=2, top_k=5, floor_directions=4, lenses=others
+        shard_samples=2,
+        batch_size=2,
+        max_new_tokens=2,
+        top_k=5,
+        floor_directions=4,
+        lenses=others,
     )
     shards = [folder / str(shard) for shard in range(2)]
     for shard, out in enumerate(shards):

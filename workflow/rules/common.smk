@@ -15,7 +15,9 @@ from lensbench.paper import PARTS, advice, wants_pdf
 from lensbench.tables import TABLES
 from lensbench.workflow import (
     Catalog,
+    Cut,
     Imports,
+    as_one_shard,
     code_version,
     files_in,
     folders_of,
@@ -51,6 +53,8 @@ for resource, count in {"gpu": 1, "download": 2}.items():
     if resource not in workflow.global_resources:
         workflow.register_resource(resource, count)
 
+cut = Cut(config)
+
 use_this_python(workflow.basedir)
 
 
@@ -61,4 +65,4 @@ OF_A_RUN = r"(?!imported/)[a-z0-9._-]+"
 wildcard_constraints:
     dataset=r"[a-z0-9_]+",
     model=r"[a-z0-9._-]+",
-    shard=r"\d+",
+    part=r"0|[1-9]\d*",

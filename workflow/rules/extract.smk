@@ -1,4 +1,4 @@
-# Extraction: what a model holds in its layers for each sample, as one shard of a trace.
+# Extraction: what a model holds in its layers for each sample, as shards of a trace.
 # A model's own rule, in models/, inherits from this one; this one never runs by itself.
 rule extract:
     input:
@@ -7,19 +7,13 @@ rule extract:
         forms="results/models/{model}/forms.parquet",
         weights=catalog.weights,
     output:
-        multiext(
-            "results/traces/{model}/{dataset}/{shard}/",
-            samples="samples.parquet",
-            trajectory="trajectory.parquet",
-            heads="heads.parquet",
-            lenses="lenses.parquet",
-            floors="floors.parquet",
-            provenance="provenance.json",
-        ),
+        # Its shards lie beside it and are no outputs: of a job that fails snakemake removes these,
+        # and the next one shall find the shards that are whole.
+        "results/traces/{model}/{dataset}/parts/{part}.json",
     log:
-        "logs/extract/{model}-{dataset}-{shard}.log",
+        "logs/extract/{model}-{dataset}-{part}.log",
     benchmark:
-        "logs/benchmarks/{model}-{dataset}-{shard}.tsv"
+        "logs/benchmarks/{model}-{dataset}-{part}.tsv"
     wildcard_constraints:
         # No name matches this: a model's rule puts its own here.
         model="(?!)",
@@ -36,15 +30,17 @@ rule extract:
         # How it is asked (Jinja), if its own files don't say.
         chat_template="",
         commit=catalog.revision,
+        n_shards=cut.n_shards,
         options=catalog.options(
             config["extraction"],
             seed=config["seed"],
         ),
         code=code_version("extract"),
     message:
-        "extract {wildcards.model} on {wildcards.dataset}, shard {wildcards.shard}"
+        "extract {wildcards.model} on {wildcards.dataset}, part {wildcards.part}"
     shell:
         "python -m lensbench extract {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
-        " --shard {wildcards.shard} --options {params.options:q} --out $(dirname {output.samples})"
+        " --part {wildcards.part} --n-shards {params.n_shards} --options {params.options:q}"
+        " --code {params.code} --out results/traces/{wildcards.model}/{wildcards.dataset}"
         " 2>&1 | tee {log} >&2"

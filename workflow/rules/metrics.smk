@@ -1,11 +1,7 @@
 # Metrics: traces → tidy tables of one run → the tables of all runs.
 rule metrics:
     input:
-        traces=expand(
-            "results/traces/{{model}}/{{dataset}}/{shard}/{table}.parquet",
-            shard=range(config["extraction"]["shards"]),
-            table=["samples", "trajectory", "heads", "lenses", "floors"],
-        ),
+        ledgers=cut.ledgers,
         vocabulary="results/models/{model}/vocabulary.parquet",
         forms="results/models/{model}/forms.parquet",
     output:
@@ -30,7 +26,7 @@ rule metrics:
     message:
         "metrics of {wildcards.model} on {wildcards.dataset}"
     shell:
-        "python -m lensbench metrics $(dirname {input.traces} | sort -u)"
+        "python -m lensbench metrics results/traces/{wildcards.model}/{wildcards.dataset}"
         " --model-folder $(dirname {input.forms}) --options {params.options:q}"
         " --out $(dirname {output} | sort -u) 2>&1 | tee {log} >&2"
 

@@ -34,9 +34,8 @@ rule closeup:
         source=catalog.source,
         commit=catalog.revision,
         options=catalog.options(
-            config["extraction"],
+            as_one_shard(config["extraction"]),
             seed=config["seed"],
-            shards=1,
             samples=config["closeups"]["n"],
             patches=True,
             words=True,
@@ -46,9 +45,9 @@ rule closeup:
     message:
         "closeup of {wildcards.model} on {wildcards.dataset}"
     shell:
-        "python -m lensbench extract {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
+        "python -m lensbench closeup {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
-        " --shard 0 --options {params.options:q} --out $(dirname {output.samples})"
+        " --options {params.options:q} --code {params.code} --out $(dirname {output.samples})"
         " 2>&1 | tee {log} >&2"
 
 
@@ -83,9 +82,8 @@ rule variants:
         commit=catalog.revision,
         pictures=PICTURES,
         options=catalog.options(
-            config["extraction"],
+            as_one_shard(config["extraction"]),
             seed=config["seed"],
-            shards=1,
             samples=config["variants"]["n"],
             patches=False,
         ),
@@ -96,7 +94,7 @@ rule variants:
         "python -m lensbench variants {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
         " $(printf -- '--picture %s ' {params.pictures}) --options {params.options:q}"
-        " --out results/variants/{wildcards.model}/{wildcards.dataset}"
+        " --code {params.code} --out results/variants/{wildcards.model}/{wildcards.dataset}"
         " 2>&1 | tee {log} >&2"
 
 
