@@ -29,7 +29,7 @@ ENTRIES = {
 }  # fmt: skip
 #: How files are fetched, how far a job is and what a killed one left changes nothing in what is
 #: made.
-WITHOUT_EFFECT = ("downloads/", "progress.py", "leftovers.py")
+WITHOUT_EFFECT = ("downloads/", "progress.py", "leftovers.py", "devices.py")
 
 
 def file_of(module: str) -> Path | None:

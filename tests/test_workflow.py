@@ -151,9 +151,11 @@ def test_rule_says_how_a_large_model_is_loaded(tree: Path, snakemake: Snakemake)
     rule = tree / "workflow/rules/models/lensbench-llava.smk"
     text = rule.read_text(encoding="utf-8")
     large = 'task="image-text",\n        device_map="auto",\n        quantization="8bit",'
-    rule.write_text(text.replace('task="image-text",', large), encoding="utf-8")
+    text = text.replace('task="image-text",', large)
+    rule.write_text(text.replace("mem_mb=2000,", "mem_mb=2000,\n        gpu=2,"), encoding="utf-8")
     done = snakemake(
-        "-n", "--printshellcmds", "--config", "models=['lensbench-llava','smollm2-135m']"
+        *("-n", "--printshellcmds", "--resources", "gpu=4"),
+        *("--config", "models=['lensbench-llava','smollm2-135m']"),
     )
     assert done.returncode == 0, done.stderr
     commands = re.findall(r"lensbench (?:inspect|extract) (\S+) .*?--options '(.*?)'", done.stdout)
@@ -162,6 +164,17 @@ def test_rule_says_how_a_large_model_is_loaded(tree: Path, snakemake: Snakemake)
         found = json.loads(given)
         loading = [found.get(key) for key in ("device_map", "quantization")]
         assert loading == (["auto", "8bit"] if name == "lensbench-llava" else [None, None])
+    # Each job takes as many GPUs for itself as it is counted for.
+    gpus = re.findall(
+        r"lensbench (inspect|extract|closeup|variants|ablate) (\S+) .*--gpus (\d)", done.stdout
+    )
+    assert {(name, number) for _, name, number in gpus} == {
+        ("lensbench-llava", "2"),
+        ("smollm2-135m", "0"),
+    }
+    assert {command for command, name, _ in gpus if name == "lensbench-llava"} == {
+        "inspect", "extract", "closeup", "variants", "ablate",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,17 @@ from lensbench.cli_options import (
     STAGES,
     Code,
     Dataset,
+    Gpus,
     Metrics,
     ModelFolder,
     Options,
     Out,
     Revision,
     Source,
+    before_a_model,
     extraction_of,
     fitting,
     settings_of,
-    stay_offline,
 )
 from lensbench.errors import LensbenchError
 from lensbench.explorer_cli import register as register_explorer
@@ -109,10 +110,15 @@ def fetch_hub(
 
 @stage()
 def inspect(
-    model: str, source: Source, out: Out, revision: Revision = "", options: Options = "{}"
+    model: str,
+    source: Source,
+    out: Out,
+    revision: Revision = "",
+    options: Options = "{}",
+    gpus: Gpus = 0,
 ) -> None:
     """Put a model through the gate and write what is known of it: vocabulary, forms, anatomy."""
-    stay_offline()
+    before_a_model(options, gpus)
     from lensbench.inspection import inspect_model
     from lensbench.models.load import load_model
 
@@ -140,10 +146,11 @@ def extract(
     ] = None,
     revision: Revision = "",
     options: Options = "{}",
+    gpus: Gpus = 0,
     code: Code = "",
 ) -> None:
     """Run a model on shards of a dataset and write the trace; whole shards are kept."""
-    stay_offline()
+    before_a_model(options, gpus)
     from lensbench.extract import Extraction, checked_request
     from lensbench.models.load import load_model
     from lensbench.part import extract_part, extract_shards

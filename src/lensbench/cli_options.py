@@ -32,9 +32,26 @@ Code = Annotated[
 ]
 
 
-def stay_offline() -> None:
-    """Keep the libraries below from asking a hub: what they load was fetched before."""
+Gpus = Annotated[
+    int,
+    typer.Option("--gpus", help="GPUs to take for this job alone, as the workflow counts them."),
+]
+
+
+def before_a_model(options: str, gpus: int) -> None:
+    """Do what must be done before a library that models are loaded with is imported.
+
+    None asks a hub, since what they load was fetched before, and none sees another job's GPU.
+
+    Args:
+        options: of the command, whose `device` may say that no GPU is used.
+        gpus: how many this job takes for itself; 0 leaves them as they are.
+    """
     os.environ["HF_HUB_OFFLINE"] = "1"
+    if gpus and str(settings_of(options).get("device", "auto")).startswith(("auto", "cuda")):
+        from lensbench.devices import own_gpus
+
+        own_gpus(gpus)
 
 
 def settings_of(options: str) -> dict[str, Any]:

@@ -12,16 +12,17 @@ from lensbench.cli_options import (
     STAGES,
     Code,
     Dataset,
+    Gpus,
     ModelFolder,
     Options,
     Out,
     Revision,
     Source,
+    before_a_model,
     extraction_of,
     fitting,
     loading_of,
     settings_of,
-    stay_offline,
 )
 from lensbench.errors import ConfigError
 
@@ -34,10 +35,11 @@ def closeup(
     out: Out,
     revision: Revision = "",
     options: Options = "{}",
+    gpus: Gpus = 0,
     code: Code = "",
 ) -> None:
     """Run a model on a dataset, or its first samples, and write the trace as a single shard."""
-    stay_offline()
+    before_a_model(options, gpus)
     from lensbench.extract import checked_request, extract_shard
     from lensbench.models.load import load_model
 
@@ -61,10 +63,11 @@ def variants(
     out: Out,
     revision: Revision = "",
     options: Options = "{}",
+    gpus: Gpus = 0,
     code: Code = "",
 ) -> None:
     """Run a model on the same samples with their pictures in several sizes; a trace each."""
-    stay_offline()
+    before_a_model(options, gpus)
     from lensbench.extract import checked_request, extract_shard
     from lensbench.models.load import load_model
     from lensbench.variants import check_variant
@@ -91,9 +94,10 @@ def ablate(
     ] = None,
     revision: Revision = "",
     options: Options = "{}",
+    gpus: Gpus = 0,
 ) -> None:
     """Switch image heads and random others off, and write what it does to the answer."""
-    stay_offline()
+    before_a_model(options, gpus)
     from lensbench.ablation import AblationOptions
     from lensbench.ablation import ablate as switch_off
     from lensbench.extract import checked_request

@@ -477,6 +477,14 @@ def stop(error: LensbenchError) -> NoReturn:
     raise SystemExit(1)
 
 
+def gpus_of_job(wildcards: Any, resources: Any) -> int:
+    """Return how many GPUs a job is counted for.
+
+    As a function of the resources, which snakemake reruns nothing for.
+    """
+    return int(resources.get("gpu") or 0)
+
+
 def folders_of(wildcards: Any, input: Any) -> list[str]:
     """Return the folders that a job's inputs lie in."""
     return sorted({os.path.dirname(str(path)) for path in input})

@@ -21,6 +21,7 @@ from lensbench.workflow import (
     code_version,
     files_in,
     folders_of,
+    gpus_of_job,
     options,
     run_shown_inputs,
     shown_caption,

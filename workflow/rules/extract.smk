@@ -31,6 +31,7 @@ rule extract:
         chat_template="",
         commit=catalog.revision,
         n_shards=cut.n_shards,
+        gpus=gpus_of_job,
         options=catalog.options(
             config["extraction"],
             seed=config["seed"],
@@ -42,5 +43,5 @@ rule extract:
         "python -m lensbench extract {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
         " --part {wildcards.part} --n-shards {params.n_shards} --options {params.options:q}"
-        " --code {params.code} --out results/traces/{wildcards.model}/{wildcards.dataset}"
+        " --code {params.code} --gpus {params.gpus} --out results/traces/{wildcards.model}/{wildcards.dataset}"
         " 2>&1 | tee {log} >&2"

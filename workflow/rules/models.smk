@@ -60,6 +60,7 @@ rule inspect:
     params:
         source=catalog.source,
         revision=catalog.revision,
+        gpus=gpus_of_job,
         options=catalog.options(
             dtype=config["extraction"]["dtype"],
             device=config["extraction"]["device"],
@@ -69,4 +70,4 @@ rule inspect:
         "gate, vocabulary and forms of {wildcards.model}"
     shell:
         "python -m lensbench inspect {wildcards.model} --source {params.source:q} --revision {params.revision:q}"
-        " --options {params.options:q} --out $(dirname {output.gate}) 2>&1 | tee {log} >&2"
+        " --options {params.options:q} --gpus {params.gpus} --out $(dirname {output.gate}) 2>&1 | tee {log} >&2"

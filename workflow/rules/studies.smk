@@ -33,6 +33,7 @@ rule closeup:
     params:
         source=catalog.source,
         commit=catalog.revision,
+        gpus=gpus_of_job,
         options=catalog.options(
             as_one_shard(config["extraction"]),
             seed=config["seed"],
@@ -47,7 +48,8 @@ rule closeup:
     shell:
         "python -m lensbench closeup {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
-        " --options {params.options:q} --code {params.code} --out $(dirname {output.samples})"
+        " --options {params.options:q} --code {params.code} --gpus {params.gpus}"
+        " --out $(dirname {output.samples})"
         " 2>&1 | tee {log} >&2"
 
 
@@ -80,6 +82,7 @@ rule variants:
     params:
         source=catalog.source,
         commit=catalog.revision,
+        gpus=gpus_of_job,
         pictures=PICTURES,
         options=catalog.options(
             as_one_shard(config["extraction"]),
@@ -94,7 +97,7 @@ rule variants:
         "python -m lensbench variants {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
         " $(printf -- '--picture %s ' {params.pictures}) --options {params.options:q}"
-        " --code {params.code} --out results/variants/{wildcards.model}/{wildcards.dataset}"
+        " --code {params.code} --gpus {params.gpus} --out results/variants/{wildcards.model}/{wildcards.dataset}"
         " 2>&1 | tee {log} >&2"
 
 
@@ -121,6 +124,7 @@ rule ablate:
     params:
         source=catalog.source,
         commit=catalog.revision,
+        gpus=gpus_of_job,
         options=catalog.options(
             {
                 key: config["extraction"][key]
@@ -142,7 +146,8 @@ rule ablate:
     shell:
         "python -m lensbench ablate {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
-        " --heads {input.heads} --stages {input.stages} --options {params.options:q} --out {output}"
+        " --heads {input.heads} --stages {input.stages} --options {params.options:q}"
+        " --gpus {params.gpus} --out {output}"
         " 2>&1 | tee {log} >&2"
 
 
