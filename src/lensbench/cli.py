@@ -181,11 +181,11 @@ def metrics(
     options: Options = "{}",
 ) -> None:
     """Compute every metric of one model on one dataset."""
-    from lensbench.metrics.run import MetricOptions, compute_run, write_run
+    from lensbench.metrics.run import MetricOptions, make_run
     from lensbench.shards import shard_folders
 
     settings = fitting("The command metrics", settings_of(options), MetricOptions)
-    write_run(out, compute_run(shard_folders(traces), model_folder, MetricOptions(**settings)))
+    make_run(out, shard_folders(traces), model_folder, MetricOptions(**settings))
 
 
 @stage()

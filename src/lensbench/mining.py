@@ -21,7 +21,7 @@ from scipy.stats import hypergeom
 
 from lensbench.errors import ConfigError, DataError
 from lensbench.lexicon import Lexicon, fold
-from lensbench.metrics.rundata import RunData, load_run
+from lensbench.metrics.shards import Shards, open_run
 from lensbench.shards import shard_folders
 from lensbench.trace import read_meta
 
@@ -242,10 +242,10 @@ def mine(
         ConfigError: if the traces list fewer than k tokens, or no layer lies in the span.
     """
     options = options or MiningOptions()
-    by_model: dict[str, list[RunData]] = {}
-    for shards, model_folder in runs:
-        run = load_run(shards, model_folder)
-        by_model.setdefault(run.meta.model, []).append(run)
+    by_model: dict[str, list[Shards]] = {}
+    for folders, model_folder in runs:
+        shards = open_run(folders, model_folder)
+        by_model.setdefault(shards.run.meta.model, []).append(shards)
     parts = [_mine_model(by_model[model], lexicon, options) for model in sorted(by_model)]
     filled = [part for part in parts if len(part)]
     if not filled:
@@ -253,9 +253,9 @@ def mine(
     return pd.concat(filled, ignore_index=True)
 
 
-def _mine_model(runs: list[RunData], lexicon: Lexicon, options: MiningOptions) -> pd.DataFrame:
+def _mine_model(runs: list[Shards], lexicon: Lexicon, options: MiningOptions) -> pd.DataFrame:
     """Return the candidates of one model, the samples of all its runs counted together."""
-    meta, vocabulary = runs[0].meta, runs[0].vocabulary
+    meta, vocabulary = runs[0].run.meta, runs[0].run.vocabulary
     layers = layers_between(options.layers, meta.n_layers)
     if not len(layers):
         raise ConfigError(
@@ -268,10 +268,10 @@ def _mine_model(runs: list[RunData], lexicon: Lexicon, options: MiningOptions) -
             "asked for: lower --top or raise extraction.top_k."
         )
     blocks, answers = [], []
-    for run in runs:
-        gold = run.samples["gold"].to_numpy(dtype=object)
+    for block in (block for shards in runs for block in shards.blocks()):
+        gold = block.gold
         of_family = np.array([concept.split(":")[0] == options.family for concept in gold])
-        blocks.append(run.first.top_id[of_family][:, layers, : options.k])
+        blocks.append(block.first.top_id[of_family][:, layers, : options.k])
         answers.append(gold[of_family])
     gold = np.concatenate(answers)
     if len(set(gold)) < 2:

@@ -212,15 +212,19 @@ def read_table(
     return table.select(wanted).to_pandas()
 
 
-def read_meta(folder: str | Path) -> TraceMeta:
+def read_meta(folder: str | Path, table: str | None = None) -> TraceMeta:
     """Return what a shard's (or model's) folder says about itself.
 
+    Args:
+        folder: the folder.
+        table: which of its tables is asked; its first by default.
+
     Raises:
-        TraceError: if its first table is missing, damaged or of another schema.
+        TraceError: if that table is missing, damaged or of another schema.
     """
     path = Path(folder)
     names = ("samples", "vocabulary", "forms")
-    name = next((n for n in names if (path / f"{n}.parquet").exists()), "samples")
+    name = table or next((n for n in names if (path / f"{n}.parquet").exists()), "samples")
     return _meta_of(path / f"{name}.parquet")
 
 
@@ -308,7 +312,7 @@ def _meta_of(path: Path) -> TraceMeta:
     try:
         text = (pq.read_schema(path).metadata or {}).get(_KEY)
     except (pa.ArrowException, OSError) as error:
-        raise TraceError(f"{path} is damaged or cut short: delete it and rerun.") from error
+        raise damaged(path) from error
     if text is None:
         raise TraceError(f"{path} is no lensbench trace: delete it and rerun.")
     found = json.loads(text).get("schema_version")
@@ -328,4 +332,9 @@ def _read(path: Path, columns: list[str], filters: pc.Expression | None) -> pa.T
             else pq.read_table(path, columns=columns, filters=filters, partitioning=None)
         )
     except (pa.ArrowException, OSError) as error:
-        raise TraceError(f"{path} is damaged or cut short: delete it and rerun.") from error
+        raise damaged(path) from error
+
+
+def damaged(path: Path) -> TraceError:
+    """Return the error of a file that can't be read to its end."""
+    return TraceError(f"{path} is damaged or cut short: delete it and rerun.")

@@ -34,7 +34,7 @@ TASKS = {"text": "text", "image-text": "image"}
 # nothing in what is made.
 _BASE = ("files.py", "errors.py")
 _WORDS = ("scripts.py", "lexicon.py", "data/lexicon.yaml")
-_TRACE = ("trace.py", "trace_schema.py", "trace_checks.py", "shards.py")
+_TRACE = ("trace.py", "trace_schema.py", "trace_checks.py", "trace_stream.py", "shards.py")
 _MODEL = (*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens", "inspection.py", "pixels.py")
 _EXTRACT = (
     *_MODEL,

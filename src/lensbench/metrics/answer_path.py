@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from lensbench.metrics.accuracy import language_of_hit
-from lensbench.metrics.bootstrap import Bootstrap
-from lensbench.metrics.concepts import by_family
+from lensbench.metrics.concepts import ALL, by_family, families
 from lensbench.metrics.convergence import hits
-from lensbench.metrics.lenses import Reading
-from lensbench.metrics.rundata import RunData
+from lensbench.metrics.lenses import readings
+from lensbench.metrics.rundata import Block, Run
+from lensbench.metrics.tally import Tally
 
 #: The last so many layers below L must all have y on top.
 AGREEING = (1, 2, 4)
@@ -81,13 +81,42 @@ def changes(texts: np.ndarray, language: np.ndarray) -> dict[str, np.ndarray]:
     return {**counted, "leave": (right[:, :-1] & ~right[:, 1:]).sum(axis=1)}
 
 
-def answer_path(run: RunData, boot: Bootstrap, found: dict[str, Reading]) -> list[pd.DataFrame]:
+#: Of all samples.
+_LAST = (
+    *(f"last_{k}_agree" for k in AGREEING),
+    "last_block_change", "last_block_js_nats", "last_block_kl_nats",
+)  # fmt: skip
+_AFTER = (*CHANGES, "leave")
+#: In the order of the table.
+METRICS = (
+    *_LAST,
+    "gold_found", "gold_first_layer", "gold_first_depth", "gold_lost", "gold_lost_of_found",
+    "gold_regained",
+    *(f"{how}_{name}" for name in _AFTER for how in ("after", "n")),
+    "gold_found_raw", "gold_first_layer_raw", "gold_first_layer_raw_minus_normed",
+)  # fmt: skip
+
+#: Which samples of a block have a value, [n], and the values of all, [n].
+Told = tuple[np.ndarray, np.ndarray]
+
+
+def measure(block: Block, tally: Tally) -> None:
+    """Note what `answer_path` reports of a block."""
+    every = np.ones(len(block.samples), dtype=bool)
+    values = {name: (every, of_samples) for name, of_samples in _last_layers(block).items()}
+    values |= _gold(block)
+    named = families(block.run.groups.golds)
+    for family, mask in by_family(block.gold, named):
+        for metric, (has, of_samples) in values.items():
+            tally.mean(("answer_path", family, metric), of_samples, mask & has)
+
+
+def answer_path(run: Run, tally: Tally) -> list[pd.DataFrame]:
     """Return one row a family of answers and metric, each over the samples it is defined for.
 
     Args:
         run: one model on one dataset.
-        boot: for the intervals.
-        found: what each lens reads, by its name, the main one first.
+        tally: of its blocks.
 
     Returns:
         family ("all", or of answers, "number"), metric, value, low, high, n. gold_* over samples
@@ -95,24 +124,20 @@ def answer_path(run: RunData, boot: Bootstrap, found: dict[str, Reading]) -> lis
         after_* (share of samples) and n_* (mean number) over those in which it is found; last_*
         over all samples.
     """
-    every = np.ones(len(run.samples), dtype=bool)
-    values = {name: (every, of_samples) for name, of_samples in _last_layers(run).items()}
-    if run.has_gold.any():
-        values |= _gold(run, found)
     rows = []
-    for family, mask in by_family(run.samples["gold"].to_numpy(dtype=object)):
-        for metric, (has, of_samples) in values.items():
-            chosen = of_samples[mask[has]]
-            if len(chosen):
-                e = boot.mean(chosen)
+    for family in (ALL, *families(run.groups.golds)):
+        for metric in METRICS:
+            key = ("answer_path", family, metric)
+            if tally.n(key):
+                e = tally.estimate(key)
                 rows.append((family, metric, float(e.value), float(e.low), float(e.high), e.n))
     return [pd.DataFrame(rows, columns=["family", "metric", "value", "low", "high", "n"])]
 
 
-def _last_layers(run: RunData) -> dict[str, np.ndarray]:
+def _last_layers(block: Block) -> dict[str, np.ndarray]:
     """Return what the layers below L say of the last, each [n samples]."""
-    hit = hits(run.first.top1, run.first.final)
-    columns = run.first.columns
+    hit = hits(block.first.top1, block.first.final)
+    columns = block.first.columns
     agree: dict[str, np.ndarray] = {
         f"last_{k}_agree": np.asarray(hit[:, -1 - k : -1].all(axis=1))
         for k in AGREEING
@@ -126,42 +151,32 @@ def _last_layers(run: RunData) -> dict[str, np.ndarray]:
     }
 
 
-def _gold(run: RunData, found: dict[str, Reading]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return the way of the answer: which of all samples have a value, [n], and their values."""
-    gold = run.samples["gold"].to_numpy(dtype=object)[run.has_gold]
-    top1 = run.first.top1[run.has_gold]
-    language = language_of_hit(top1, gold, run.forms, run.meta.languages)
+def _gold(block: Block) -> dict[str, Told]:
+    """Return the way of the answer; where the gold has no usable form, nothing is told."""
+    has, language = block.has_gold, block.language_of_top1
     right = language >= 0
     there, lost, regained = found_lost_regained(right)
     layer = right.argmax(axis=1)
-    values = {
-        "gold_found": there,
-        "gold_first_layer": layer[there],
-        "gold_first_depth": layer[there] / run.meta.n_layers,
-        "gold_lost": lost,
-        "gold_lost_of_found": lost[there],
-        "gold_regained": regained,
+    values: dict[str, Told] = {
+        "gold_found": (has, there),
+        "gold_first_layer": (there, layer),
+        "gold_first_depth": (there, layer / block.meta.n_layers),
+        "gold_lost": (has, lost),
+        "gold_lost_of_found": (there, lost),
+        "gold_regained": (has, regained),
     }
-    among = {"gold_first_layer": there, "gold_first_depth": there, "gold_lost_of_found": there}
-    counted = changes(run.vocabulary.text(top1[there]), language[there])
-    for name, count in counted.items():
-        values |= {f"after_{name}": count > 0, f"n_{name}": count}
-        among |= {f"after_{name}": there, f"n_{name}": there}
-    if "raw" in list(found)[1:]:
-        raw_top1 = found["raw"].top1[run.has_gold]
-        raw = language_of_hit(raw_top1, gold, run.forms, run.meta.languages) >= 0
-        raw_there, raw_layer = np.asarray(raw.any(axis=1)), raw.argmax(axis=1)
-        both = there & raw_there
+    counted = changes(block.vocabulary.text(block.first.top1[there]), language[there])
+    for name, of_found in counted.items():
+        count = np.zeros(len(has), dtype=int)
+        count[there] = of_found
+        values |= {f"after_{name}": (there, count > 0), f"n_{name}": (there, count)}
+    raw = readings(block).get("raw")
+    if raw is not None and block.meta.lens != "raw":
+        found = language_of_hit(raw.top1, block.gold, block.forms, block.meta.languages) >= 0
+        raw_there, raw_layer = np.asarray(found.any(axis=1)), found.argmax(axis=1)
         values |= {
-            "gold_found_raw": raw_there,
-            "gold_first_layer_raw": raw_layer[raw_there],
-            "gold_first_layer_raw_minus_normed": (raw_layer - layer)[both],
+            "gold_found_raw": (has, raw_there),
+            "gold_first_layer_raw": (raw_there, raw_layer),
+            "gold_first_layer_raw_minus_normed": (there & raw_there, raw_layer - layer),
         }
-        among |= {"gold_first_layer_raw": raw_there, "gold_first_layer_raw_minus_normed": both}
-    rows = np.flatnonzero(run.has_gold)
-    told = {}
-    for metric, of_samples in values.items():
-        has = np.zeros(len(run.samples), dtype=bool)
-        has[rows[among[metric]] if metric in among else rows] = True
-        told[metric] = (has, of_samples)
-    return told
+    return values

@@ -5,29 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lensbench.metrics.rundata import RunData
-from lensbench.trace import read_table
+from lensbench.metrics.rundata import Block
 
 _COLUMNS = ("top_id", "probability", "final_rank", "gold_rank")
 
 
-def answer_way(run: RunData, examples: int) -> pd.DataFrame:
-    """Return one row a sample × lens × layer of the first samples, at step 0.
+def answer_way(run: Block) -> pd.DataFrame:
+    """Return one row a sample × lens × layer of some samples, at step 0.
 
     The lenses are the run's main one and the raw one, where it was read.
 
     Args:
-        run: one model on one dataset.
-        examples: how many samples, by sample_id.
+        run: the samples.
 
     Returns:
         sample_id, lens, layer, depth, top_id, text, probability, script, final_rank, final_text
         (the token the model itself puts on top), gold_rank (empty where the gold answer has no
         usable form) and gold.
     """
-    samples = run.samples.head(examples)
-    ids = samples["sample_id"].to_numpy(dtype=object)
-    first = run.first.at(np.isin(run.first.sample_id, ids))
+    ids, first = run.samples["sample_id"].to_numpy(dtype=object), run.first
     # step 0 is there of every sample that was read, in the samples' order
     main = {
         "top_id": first.top1,
@@ -36,10 +32,10 @@ def answer_way(run: RunData, examples: int) -> pd.DataFrame:
         "gold_rank": first.columns["gold_rank"],
     }
     found = {run.meta.lens: main}
-    if run.meta.lens != "raw":
-        raw = _raw(run, ids)
-        if raw:
-            found["raw"] = raw
+    if "raw" in run.lenses and run.meta.lens != "raw":
+        raw = run.lenses["raw"][1]
+        chance = np.exp(raw["top_logprob"].astype(np.float64))
+        found["raw"] = {**raw, "probability": chance}
     layers = run.layers
     parts = []
     for lens, columns in found.items():
@@ -60,21 +56,8 @@ def answer_way(run: RunData, examples: int) -> pd.DataFrame:
                     "gold_rank": pd.Series(flat["gold_rank"], dtype="Int64").mask(
                         flat["gold_rank"] < 0
                     ),
-                    "gold": np.repeat(samples["gold"].to_numpy(dtype=object), len(layers)),
+                    "gold": np.repeat(run.gold, len(layers)),
                 }
             )
         )
     return pd.concat(parts, ignore_index=True)
-
-
-def _raw(run: RunData, ids: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what the raw lens reads of some samples, arrays [samples, L+1]; nothing if unread."""
-    rows = read_table(run.folders, "lenses")
-    rows = rows[(rows["lens"] == "raw") & rows["sample_id"].isin(ids)]
-    if rows.empty:
-        return {}
-    # `lenses.readings`, which every run goes through first, refuses holes and another order.
-    block = {name: rows[name].to_numpy().reshape(len(ids), -1) for name in _COLUMNS[2:]}
-    block["top_id"] = rows["top_id"].to_numpy().reshape(len(ids), -1)
-    chance = np.exp(rows["top_logprob"].to_numpy(dtype=np.float64))
-    return {**block, "probability": chance.reshape(len(ids), -1)}

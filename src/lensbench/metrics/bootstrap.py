@@ -20,6 +20,10 @@ class Estimate:
     high: np.ndarray
     n: int
 
+    def of(self, place: tuple[slice | int, ...]) -> Estimate:
+        """Return a part, such as that of one script of [layers, scripts]."""
+        return Estimate(self.value[place], self.low[place], self.high[place], self.n)
+
 
 @dataclass(frozen=True)
 class Bootstrap:

@@ -10,6 +10,12 @@ import numpy as np
 from lensbench.metrics.convergence import early_exit_layer, hits
 from lensbench.metrics.rundata import Trajectory
 
+#: Means over samples, in the order of the table.
+METRICS = (
+    "entropy_nats", "kl_to_final_nats", "js_to_final_nats", "final_rank_mean", "final_rank_log10",
+    "topk_agreement", "early_exit_share", "top1_is_final",
+)  # fmt: skip
+
 
 def topk_agreement(top_id: np.ndarray) -> np.ndarray:
     """Return |Top_k(p_l) ∩ Top_k(p_L)| ÷ k, [n, L+1].

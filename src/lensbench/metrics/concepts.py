@@ -6,7 +6,8 @@ left out at extraction and counted in `forms`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -37,26 +38,35 @@ def family_of(gold: np.ndarray) -> np.ndarray:
     return np.array([str(concept).partition(":")[0] for concept in gold], dtype=object)
 
 
-def by_family(gold: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield "all" and each family of answers, by name, with the mask of its samples.
+def families(golds: Mapping[str, int]) -> list[str]:
+    """Return the families of answers that have rows of their own, sorted.
 
-    A family alone is all there is and has no rows of its own, nor has one of few samples.
+    A family alone is all there is and has none, nor has one of few samples.
+
+    Args:
+        golds: concept → how many samples have it.
+    """
+    counts: Counter[str] = Counter()
+    for gold, n in golds.items():
+        counts[str(family_of(np.array([gold], dtype=object))[0])] += n
+    return [name for name in sorted(counts) if len(counts) > 1 and counts[name] >= FEWEST]
+
+
+def by_family(gold: np.ndarray, named: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield "all" and each named family of answers with the mask of its samples.
 
     Args:
         gold: concepts, [n].
+        named: the families, as `families` gives them.
     """
-    if len(gold):
-        yield ALL, np.ones(len(gold), dtype=bool)
+    yield ALL, np.ones(len(gold), dtype=bool)
     family = family_of(gold)
-    names = sorted(set(family))
-    for name in names if len(names) > 1 else ():
-        mask = family == name
-        if mask.sum() >= FEWEST:
-            yield name, mask
+    for name in named:
+        yield name, family == name
 
 
 def languages_with_forms(
-    gold: np.ndarray, forms: pd.DataFrame, languages: Sequence[str]
+    gold: Iterable[str], forms: pd.DataFrame, languages: Sequence[str]
 ) -> list[str]:
     """Return the languages in which any of the gold concepts has a kept form, in order."""
     kept = forms[forms["kept"] & forms["concept"].isin(set(gold))]
@@ -64,7 +74,7 @@ def languages_with_forms(
     return [language for language in languages if language in found]
 
 
-def forms_kept(gold: np.ndarray, forms: pd.DataFrame) -> tuple[int, int]:
+def forms_kept(gold: Iterable[str], forms: pd.DataFrame) -> tuple[int, int]:
     """Return how many forms of the gold concepts were kept, and how many were tried."""
     tried = forms[forms["concept"].isin(set(gold))]
     return int(tried["kept"].sum()), len(tried)

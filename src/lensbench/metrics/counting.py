@@ -8,15 +8,17 @@ only attribute there is a color, whose English name stands in the user's words.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from lensbench.lexicon import load_lexicon
-from lensbench.metrics.accuracy import language_of_hit
-from lensbench.metrics.bootstrap import Bootstrap, Estimate
+from lensbench.metrics.bootstrap import Estimate
 from lensbench.metrics.convergence import convergence_layer, hits
-from lensbench.metrics.rundata import RunData
+from lensbench.metrics.rundata import Block, Run
+from lensbench.metrics.tally import Tally
 
 #: Counts up to this one are one group, all above it the other.
 FEW = 5
@@ -62,70 +64,73 @@ def kinds_of(samples: pd.DataFrame, dataset: str) -> np.ndarray:
     return kinds.astype(object)
 
 
-def matched_weights(simple: np.ndarray, complex_: np.ndarray) -> dict[int, float]:
+def matched_weights(simple: Mapping[int, int], complex_: Mapping[int, int]) -> dict[int, float]:
     """Return count → share of the standard population: the smaller of the kinds' numbers.
 
     Counts of which a kind has fewer than two questions are left out: a question alone would be
     drawn again in every resample, as if its count were known without error.
 
     Args:
-        simple: counts of the simple questions.
-        complex_: counts of the complex ones.
+        simple: count → how many simple questions have it.
+        complex_: of the complex ones.
     """
-    common = sorted(set(simple.tolist()) & set(complex_.tolist()))
-    smaller = {c: min(int((simple == c).sum()), int((complex_ == c).sum())) for c in common}
+    smaller = {c: min(simple[c], complex_[c]) for c in sorted(set(simple) & set(complex_))}
     smaller = {count: n for count, n in smaller.items() if n >= FEWEST}
     total = sum(smaller.values())
     return {count: n / total for count, n in smaller.items()}
 
 
-def _measured(run: RunData) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Return rows of samples that count and have a gold form, their counts, and what is averaged.
+GROUPS = (f"0-{FEW}", f"{FEW + 1}+")
+METRICS = ("accuracy", "convergence_layer", "convergence_depth")
 
-    Returns:
-        indices into the samples, [m]; counts, [m]; metric → values, [m].
-    """
-    counts = counts_of(run.samples["gold"].to_numpy(dtype=object))
-    rows = np.flatnonzero(run.has_gold & (counts >= 0))
-    first = run.first
-    layer = convergence_layer(hits(first.top1[rows], first.final[rows]))
+
+def measure(block: Block, tally: Tally) -> None:
+    """Note what `by_count` and `matched_kinds` report of a block."""
+    counts = counts_of(block.gold)
+    counted = block.has_gold & (counts >= 0)
+    if not counted.any():
+        return
+    right = block.language_of_top1 >= 0
+    layer = convergence_layer(hits(block.first.top1, block.first.final))
     values = {
-        "accuracy": _right(run, rows)[:, -1],
+        "accuracy": right[:, -1],
         "convergence_layer": layer,
-        "convergence_depth": layer / run.meta.n_layers,
+        "convergence_depth": layer / block.meta.n_layers,
     }
-    return rows, counts[rows], values
+    for group, mask in zip(GROUPS, (counts <= FEW, counts > FEW), strict=True):
+        for metric, of_samples in values.items():
+            tally.mean(("by_count", group, metric), of_samples, counted & mask)
+        tally.mean(("by_count", group, "layers"), right, counted & mask)
+    kinds = kinds_of(block.samples, block.meta.dataset)
+    for kind in KINDS:
+        for count in np.unique(counts[counted & (kinds == kind)]):
+            mask = counted & (kinds == kind) & (counts == count)
+            for metric, of_samples in values.items():
+                tally.kinds(("matched_kinds", kind, int(count), metric), of_samples[mask])
 
 
-def _right(run: RunData, rows: np.ndarray) -> np.ndarray:
-    gold = run.samples["gold"].to_numpy(dtype=object)[rows]
-    top1 = run.first.top1[rows]
-    return language_of_hit(top1, gold, run.forms, run.meta.languages) >= 0
-
-
-def by_count(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:
+def by_count(run: Run, tally: Tally) -> list[pd.DataFrame]:
     """Return accuracy and convergence of answers 0–5 and of more, by group and metric.
 
     accuracy_best is the largest accuracy of a layer, best_layer the first layer that has it.
 
     Args:
         run: one model on one dataset.
-        boot: for the intervals.
+        tally: of its blocks.
     """
-    rows, counts, values = _measured(run)
-    right = _right(run, rows).astype(np.float64)
     found = []
-    for group, mask in ((f"0-{FEW}", counts <= FEW), (f"{FEW + 1}+", counts > FEW)):
-        if not mask.any():
+    for group in GROUPS:
+        layers = ("by_count", group, "layers")
+        if not tally.n(layers):
             continue
-        estimates = {metric: boot.mean(v[mask]) for metric, v in values.items()}
-        estimates["accuracy_best"] = boot.of_means(right[mask], lambda means: means.max(axis=1))
-        estimates["best_layer"] = boot.of_means(right[mask], lambda means: means.argmax(axis=1))
+        estimates = {metric: tally.estimate(("by_count", group, metric)) for metric in METRICS}
+        estimates["accuracy_best"] = tally.of_means(layers, lambda means: means.max(axis=1))
+        estimates["best_layer"] = tally.of_means(layers, lambda means: means.argmax(axis=1))
         found += [_row(e, group=group, metric=metric) for metric, e in estimates.items()]
     return [pd.DataFrame(found)] if found else []
 
 
-def matched_kinds(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:
+def matched_kinds(run: Run, tally: Tally) -> list[pd.DataFrame]:
     """Return simple, complex and complex − simple, as they are and at matched counts.
 
     Matched by direct standardisation: every count weighs what the smaller of the kinds has of it,
@@ -134,33 +139,47 @@ def matched_kinds(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:
 
     Args:
         run: one model on one dataset.
-        boot: for the intervals.
+        tally: of its blocks.
 
     Returns:
         Nothing unless both kinds have two questions or more of one count.
     """
-    rows, counts, values = _measured(run)
-    kinds = kinds_of(run.samples.iloc[rows], run.meta.dataset)
-    weights = matched_weights(*(counts[kinds == kind] for kind in KINDS))
+    asked = {kind: _by_count(run, tally, kind, METRICS[0]) for kind in KINDS}
+    weights = matched_weights(
+        *({count: sum(of.values()) for count, of in asked[kind].items()} for kind in KINDS)
+    )
     if not weights:
         return []
     found = []
-    for metric, v in values.items():
-        raw = {kind: [v[kinds == kind]] for kind in KINDS}
-        matched = {
-            kind: [v[(kinds == kind) & (counts == count)] for count in weights] for kind in KINDS
-        }
+    for metric in METRICS:
+        of = {kind: _by_count(run, tally, kind, metric) for kind in KINDS}
+        raw = {kind: [_together(of[kind].values())] for kind in KINDS}
+        matched = {kind: [of[kind][count] for count in weights] for kind in KINDS}
         for weighting, strata, shares in (
             ("as they are", raw, [1.0]),
             ("matched", matched, list(weights.values())),
         ):
             for kind in KINDS:
-                e = boot.stratified(strata[kind], shares)
+                e = tally.stratified(strata[kind], shares)
                 found.append(_row(e, kind=kind, weighting=weighting, metric=metric))
             both = [*strata["complex"], *strata["simple"]]
-            e = boot.stratified(both, [*shares, *(-share for share in shares)])
+            e = tally.stratified(both, [*shares, *(-share for share in shares)])
             found.append(_row(e, kind="difference", weighting=weighting, metric=metric))
     return [pd.DataFrame(found)]
+
+
+def _by_count(run: Run, tally: Tally, kind: str, metric: str) -> dict[int, dict[float, int]]:
+    """Return count → the metric's values and how often each is, of the questions of a kind."""
+    counts = sorted({int(n) for n in counts_of(np.array(list(run.usable_golds), dtype=object))})
+    found = {count: tally.counted(("matched_kinds", kind, count, metric)) for count in counts}
+    return {count: values for count, values in found.items() if values}
+
+
+def _together(strata: Iterable[dict[float, int]]) -> dict[float, int]:
+    total: Counter[float] = Counter()
+    for stratum in strata:
+        total.update(stratum)
+    return dict(total)
 
 
 def _row(estimate: Estimate, **labels: object) -> dict[str, object]:

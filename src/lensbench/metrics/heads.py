@@ -58,8 +58,8 @@ def tiles(image_mass: np.ndarray, overview_mass: np.ndarray) -> np.ndarray:
 
 
 def separation(image_mass: np.ndarray) -> np.ndarray:
-    """Return the separation index mean |2m − 1| over samples, [L, H]: 1 is one kind only."""
-    return np.abs(2 * image_mass.astype(np.float64) - 1).mean(axis=0)
+    """Return |2m − 1|, [n, L, H]; its mean over samples is the separation index, 1 for one kind."""
+    return np.abs(2 * image_mass.astype(np.float64) - 1)
 
 
 def kind(mean_image_mass: np.ndarray) -> np.ndarray:

@@ -16,14 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from lensbench.metrics.accuracy import language_of_hit
-from lensbench.metrics.bootstrap import Bootstrap
-from lensbench.metrics.concepts import by_asked, by_family, family_of
-from lensbench.metrics.rundata import RunData
+from lensbench.metrics.concepts import ALL, by_asked, by_family, families, family_of
+from lensbench.metrics.rundata import Block, Run
+from lensbench.metrics.tally import Tally
 
 #: Who is held against whom: first, second.
 PAIRS = (("zh", "en"), ("zh", "digit"), ("en", "digit"))
@@ -31,6 +32,15 @@ PAIRS = (("zh", "en"), ("zh", "digit"), ("en", "digit"))
 RANKS, MASS = (1, 10), 0.1
 #: Stands for the layer of what never arrives.
 NEVER = -1
+#: Ways to arrive; with the ending, those of the wrong answers.
+ARRIVALS = (*(f"top{k}" for k in RANKS), "mass")
+OTHER = "_other"
+#: In the order of the table.
+METRICS = (
+    "share_first_earlier", "share_second_earlier", "share_tie", "share_only_first",
+    "share_only_second", "share_neither", "net_first", "lead_layers", "lead_share",
+    "lead_over_other", "net_first_over_other",
+)  # fmt: skip
 
 #: A metric's values of all samples, [n], NaN where it is not defined.
 Values = dict[str, np.ndarray]
@@ -101,7 +111,7 @@ class Arrivals:
     layers: dict[str, np.ndarray]  # language → [m]
 
 
-def _of_concept(run: RunData, top: np.ndarray, concept: str, k: int) -> dict[str, np.ndarray]:
+def _of_concept(run: Block, top: np.ndarray, concept: str, k: int) -> dict[str, np.ndarray]:
     """Return language → layer at which a form of the concept is among the first k, [m]."""
     labels = run.meta.languages
     forms = run.forms[run.forms["concept"] == concept]
@@ -113,16 +123,16 @@ def _of_concept(run: RunData, top: np.ndarray, concept: str, k: int) -> dict[str
     }
 
 
-def _spoken(run: RunData) -> list[str]:
+def _spoken(run: Block) -> list[str]:
     wanted = dict.fromkeys(language for pair in PAIRS for language in pair)
     return [language for language in wanted if language in run.meta.languages]
 
 
-def arrivals(run: RunData) -> Iterator[tuple[str, list[Arrivals], list[Arrivals]]]:
+def arrivals(run: Block) -> Iterator[tuple[str, list[Arrivals], list[Arrivals]]]:
     """Yield each way to arrive, "top1", "top10" and "mass", with the answers' layers.
 
     Args:
-        run: one model on one dataset.
+        run: samples of one model on one dataset.
 
     Yields:
         the name; the right answers' arrivals, each sample with a gold form once; and the wrong
@@ -131,7 +141,7 @@ def arrivals(run: RunData) -> Iterator[tuple[str, list[Arrivals], list[Arrivals]
     gold = run.samples["gold"].to_numpy(dtype=object)[run.has_gold]
     family = family_of(gold)
     top = run.first.top_id[run.has_gold]
-    concepts = sorted(set(gold))
+    concepts = list(run.run.usable_golds)
     for k in RANKS:
         if k > top.shape[2]:  # A run that lists fewer tokens says nothing of the tenth.
             continue
@@ -179,7 +189,7 @@ def averaged(answers: list[Arrivals], pair: tuple[str, str], writable: set[str],
         return {metric: sums[metric] / counts[metric] for metric in sums}
 
 
-def _writable(run: RunData, language: str) -> set[str]:
+def _writable(run: Run, language: str) -> set[str]:
     """Return the concepts that have a usable form in the language.
 
     A token that an earlier language owns is no form of this one: it would never be found.
@@ -191,10 +201,10 @@ def _writable(run: RunData, language: str) -> set[str]:
     return set(owners.loc[owners["rank"] == rank[language], "concept"])
 
 
-def _measured(run: RunData) -> Iterator[tuple[str, str, str, Values]]:
+def _measured(run: Block) -> Iterator[tuple[str, str, str, Values]]:
     """Yield first, second, the way to arrive and each metric of the samples with a gold form."""
     n, spoken = int(run.has_gold.sum()), _spoken(run)
-    writable = {language: _writable(run, language) for language in spoken}
+    writable = {language: _writable(run.run, language) for language in spoken}
     for arrival, right, wrong in arrivals(run):
         for first, second in PAIRS:
             if first not in spoken or second not in spoken:
@@ -207,34 +217,47 @@ def _measured(run: RunData) -> Iterator[tuple[str, str, str, Values]]:
                 usable = ~np.isnan(own["net_first"])
                 other = {name: np.where(usable, v, np.nan) for name, v in other.items()}
                 own |= over_other(own, other)
-                yield first, second, f"{arrival}_other", other
+                yield first, second, f"{arrival}{OTHER}", other
             if own:
                 yield first, second, arrival, own
 
 
-def language_lead(run: RunData, boot: Bootstrap) -> list[pd.DataFrame]:
+def measure(block: Block, tally: Tally) -> None:
+    """Note what `language_lead` reports of a block."""
+    has = block.has_gold
+    named = families(block.run.groups.golds)
+    groups = [
+        (family, name, of_family & of_asked)
+        for family, of_family in by_family(block.gold, named)
+        for name, of_asked in by_asked(block.asked, block.meta.languages)
+    ]
+    for first, second, arrival, values in _measured(block):
+        for metric, of_gold in values.items():
+            of_samples = np.full(len(has), np.nan)
+            of_samples[has] = of_gold
+            told = ~np.isnan(of_samples)
+            for family, name, among in groups:
+                key = ("language_lead", family, name, first, second, arrival, metric)
+                tally.mean(key, of_samples, among & told)
+
+
+def language_lead(run: Run, tally: Tally) -> list[pd.DataFrame]:
     """Return one row a family, language asked for, pair of languages, way to arrive and metric.
 
     Args:
         run: one model on one dataset.
-        boot: for the intervals.
+        tally: of its blocks.
     """
-    asked = run.samples["language"].to_numpy(dtype=object)[run.has_gold]
-    measured = list(_measured(run))
-    families = by_family(run.samples["gold"].to_numpy(dtype=object))
-    groups = [
-        (family, name, of_family[run.has_gold] & of_asked)
-        for family, of_family in families
-        for name, of_asked in by_asked(asked, run.meta.languages)
-    ]
     rows = []
-    for family, name, among in groups:
-        for first, second, arrival, values in measured:
-            for metric, of_samples in values.items():
-                told = of_samples[among & ~np.isnan(of_samples)]
-                if len(told):
-                    e = boot.mean(told)
-                    rows.append((family, name, first, second, arrival, metric, float(e.value),
-                                 float(e.low), float(e.high), e.n))  # fmt: skip
+    labels = product(
+        (ALL, *families(run.groups.golds)), (ALL, *run.meta.languages), ARRIVALS, PAIRS,
+        (OTHER, ""), METRICS,
+    )  # fmt: skip
+    for family, asked, arrival, (first, second), whose, metric in labels:
+        row = (family, asked, first, second, f"{arrival}{whose}", metric)
+        key = ("language_lead", *row)
+        if tally.n(key):
+            e = tally.estimate(key)
+            rows.append((*row, float(e.value), float(e.low), float(e.high), e.n))
     names = ["family", "asked", "first", "second", "arrival", "metric", "value", "low", "high", "n"]
     return [pd.DataFrame(rows, columns=names)]

@@ -14,13 +14,14 @@ import pandas as pd
 
 from lensbench.errors import TraceError
 from lensbench.metrics.accuracy import language_of_hit
-from lensbench.metrics.bootstrap import Bootstrap, Estimate
 from lensbench.metrics.convergence import convergence_layer, hits
-from lensbench.metrics.rundata import RunData
+from lensbench.metrics.rundata import Block, Run
 from lensbench.metrics.tables import along_layers
-from lensbench.trace import read_table
+from lensbench.metrics.tally import Tally
 
 _COLUMNS = ("entropy_nats", "kl_to_final_nats", "final_rank")
+#: Means over samples, in the order of the table; the median of the rank comes last.
+METRICS = ("agreement", "same_top1_as_main", "accuracy", "entropy_nats", "kl_to_final_nats")
 
 
 @dataclass(frozen=True)
@@ -38,40 +39,15 @@ class Reading:
     columns: dict[str, np.ndarray]
 
 
-def readings(run: RunData) -> dict[str, Reading]:
-    """Return what every lens of a run reads at step 0, by the lens' name; the main one is first.
-
-    Raises:
-        TraceError: if a lens has not the same layers of every sample.
-    """
-    columns = {name: run.first.columns[name] for name in _COLUMNS}
-    found = {run.meta.lens: Reading(run.layers, run.first.top1, columns)}
-    frame = read_table(run.folders, "lenses")
-    for lens, rows in frame.groupby("lens"):
+def readings(block: Block) -> dict[str, Reading]:
+    """Return what every lens reads of a block at step 0, by its name; the main one is first."""
+    columns = {name: block.first.columns[name] for name in _COLUMNS}
+    found = {block.meta.lens: Reading(block.layers, block.first.top1, columns)}
+    for lens, (layers, values) in block.lenses.items():
         # A main lens that is raw has all of this already, and the model's own last layer.
         if lens not in found:
-            found[str(lens)] = _folded(run, str(lens), rows)
+            found[lens] = Reading(layers, values["top_id"], {c: values[c] for c in _COLUMNS})
     return found
-
-
-def _folded(run: RunData, lens: str, rows: pd.DataFrame) -> Reading:
-    """Return the rows of one lens, sorted by sample and layer, as arrays [samples, layers]."""
-    ids = run.samples["sample_id"].to_numpy(dtype=object)
-    layers = np.unique(rows["layer"].to_numpy())
-    whole = np.array_equal(rows["layer"], np.tile(layers, len(ids))) and np.array_equal(
-        rows["sample_id"].to_numpy(dtype=object), np.repeat(ids, len(layers))
-    )
-    # The raw lens is held against the main one layer by layer.
-    if not whole or (lens == "raw" and not np.array_equal(layers, run.layers)):
-        raise TraceError(
-            f"Table lenses of {run.meta.model} on {run.meta.dataset} has not the same layers of "
-            f"every sample for the lens {lens}: run the extraction again."
-        )
-
-    def fold(name: str) -> np.ndarray:
-        return rows[name].to_numpy().reshape(len(ids), len(layers))
-
-    return Reading(layers, fold("top_id"), {name: fold(name) for name in _COLUMNS})
 
 
 def raw_convergence_layer(raw: Reading, final: np.ndarray) -> np.ndarray:
@@ -96,6 +72,14 @@ def blocks_on_final(part: Reading, final: np.ndarray) -> np.ndarray:
     return hits(part.top1, final).sum(axis=1)
 
 
+def summary_metrics(main: str) -> tuple[str, ...]:
+    """Return the names of what `summarised` returns, in the order of the table."""
+    return (
+        "raw_convergence_layer", f"raw_minus_{main}_convergence_layer", "raw_last_layer_agreement",
+        "attention_blocks_on_final", "mlp_blocks_on_final",
+    )  # fmt: skip
+
+
 def summarised(found: dict[str, Reading], final: np.ndarray) -> dict[str, np.ndarray]:
     """Return what the summary says of the other lenses, each [n]; nothing of those not read.
 
@@ -118,7 +102,27 @@ def summarised(found: dict[str, Reading], final: np.ndarray) -> dict[str, np.nda
     return values
 
 
-def lenses(run: RunData, boot: Bootstrap, found: dict[str, Reading]) -> list[pd.DataFrame]:
+def measure(block: Block, tally: Tally) -> None:
+    """Note what `lenses` reports of a block."""
+    final, gold = block.first.final, block.gold
+    for lens, reading in readings(block).items():
+        values = {"agreement": hits(reading.top1, final)}
+        if lens == "raw" and lens != block.meta.lens:
+            # Not the final token, but whatever the other lens has on top at the same layer.
+            values["same_top1_as_main"] = reading.top1 == block.first.top1
+        for metric, of_samples in values.items():
+            tally.mean(("lenses", lens, metric), of_samples)
+        # By the token on top, not by its rank: a block that writes nothing ties all tokens.
+        found = language_of_hit(reading.top1, gold, block.forms, block.meta.languages)
+        tally.mean(("lenses", lens, "accuracy"), found >= 0, block.has_gold)
+        for metric in ("entropy_nats", "kl_to_final_nats"):
+            tally.mean(("lenses", lens, metric), reading.columns[metric])
+        tally.median(("lenses", lens), reading.columns["final_rank"])
+        if not tally.same(("lenses", lens), reading.layers):
+            raise _ragged(block.run, lens)
+
+
+def lenses(run: Run, tally: Tally) -> list[pd.DataFrame]:
     """Return each lens' metrics by layer; accuracy over the samples that have a usable gold form.
 
     The raw lens also has `same_top1_as_main`: the share of samples in which it has the same token
@@ -126,27 +130,29 @@ def lenses(run: RunData, boot: Bootstrap, found: dict[str, Reading]) -> list[pd.
 
     Args:
         run: one model on one dataset.
-        boot: for the intervals.
-        found: what each lens reads, by its name.
+        tally: of its blocks.
     """
-    final, parts = run.first.final, []
-    gold = run.samples["gold"].to_numpy(dtype=object)[run.has_gold]
-    for lens, reading in found.items():
-        columns = reading.columns
-        estimates: dict[str, Estimate] = {"agreement": boot.mean(hits(reading.top1, final))}
-        if lens == "raw" and lens != run.meta.lens:
-            # Not the final token, but whatever the other lens has on top at the same layer.
-            estimates["same_top1_as_main"] = boot.mean(reading.top1 == run.first.top1)
-        if run.has_gold.any():
-            top1 = reading.top1[run.has_gold]
-            # By the token on top, not by its rank: a block that writes nothing ties all tokens.
-            found_in = language_of_hit(top1, gold, run.forms, run.meta.languages)
-            estimates["accuracy"] = boot.mean(found_in >= 0)
-        for metric in ("entropy_nats", "kl_to_final_nats"):
-            estimates[metric] = boot.mean(columns[metric])
-        estimates["final_rank_median"] = boot.median(columns["final_rank"])
+    names = [str(key[1]) for key in tally.keys("lenses") if key[2] == "agreement"]
+    parts = []
+    for lens in (run.meta.lens, *sorted(set(names) - {run.meta.lens})):
+        layers = tally.noted(("lenses", lens))
+        estimates = {
+            metric: tally.estimate(("lenses", lens, metric))
+            for metric in METRICS
+            if tally.n(("lenses", lens, metric))
+        }
+        if estimates["agreement"].n != run.groups.n:
+            raise _ragged(run, lens)
+        estimates["final_rank_median"] = tally.median_of(("lenses", lens))
         parts += [
-            along_layers(estimate, reading.layers, lens=lens, metric=metric)
+            along_layers(estimate, layers, lens=lens, metric=metric)
             for metric, estimate in estimates.items()
         ]
     return [part.assign(depth=part["layer"] / run.meta.n_layers) for part in parts]
+
+
+def _ragged(run: Run, lens: str) -> TraceError:
+    return TraceError(
+        f"Table lenses of {run.meta.model} on {run.meta.dataset} has not the same layers of "
+        f"every sample for the lens {lens}: run the extraction again."
+    )

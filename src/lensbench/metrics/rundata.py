@@ -1,17 +1,17 @@
-"""One run, read into arrays [rows, layers]: what every metric file starts from."""
+"""Some samples of a run as arrays [rows, layers]: what every metric file starts from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lensbench.errors import DataError, TraceError
-from lensbench.trace import TraceMeta, read_meta, read_table, stack
+from lensbench.errors import TraceError
+from lensbench.metrics.accuracy import language_of_hit
+from lensbench.trace import TraceMeta
 
 
 @dataclass(frozen=True)
@@ -102,28 +102,112 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class RunData:
-    """One model on one dataset.
+class Groups:
+    """How many samples of a whole run have which answer, language asked for and family.
+
+    Args:
+        counts: (gold, language, family) → samples that could be read.
+        n_rejected: how many could not.
+        all_seen: whether every sample that could be read has an image.
+    """
+
+    counts: Mapping[tuple[str, str, str], int]
+    n_rejected: int = 0
+    all_seen: bool = False
+
+    @property
+    def n(self) -> int:
+        """How many samples could be read."""
+        return sum(self.counts.values())
+
+    @cached_property
+    def golds(self) -> dict[str, int]:
+        """gold → samples, sorted by gold."""
+        return self._summed(0)
+
+    @cached_property
+    def families(self) -> dict[str, int]:
+        """family of the question → samples, sorted."""
+        return self._summed(2)
+
+    def _summed(self, place: int) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for key, n in sorted(self.counts.items(), key=lambda item: item[0][place]):
+            found[key[place]] = found.get(key[place], 0) + n
+        return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of one model on one dataset as a whole.
 
     Args:
         meta: of the first shard.
-        samples: `samples` less the rejected, sorted by sample_id.
-        n_rejected: how many were rejected.
-        steps: every step of every sample.
+        groups: its samples, counted.
         forms: the model's `forms`.
         vocabulary: the model's tokens.
         floor: mean script mass of random directions, [L+1, S].
-        folders: of the shards.
     """
 
     meta: TraceMeta
-    samples: pd.DataFrame
-    n_rejected: int
-    steps: Trajectory
+    groups: Groups
     forms: pd.DataFrame
     vocabulary: Vocabulary
     floor: np.ndarray
-    folders: list[Path]
+
+    @property
+    def layers(self) -> np.ndarray:
+        """0 … L."""
+        return np.arange(self.meta.n_layers + 1)
+
+    @cached_property
+    def usable(self) -> frozenset[str]:
+        """The concepts that have a usable form in this vocabulary."""
+        return frozenset(self.forms.loc[self.forms["kept"], "concept"])
+
+    @cached_property
+    def usable_golds(self) -> dict[str, int]:
+        """gold → samples, of those that have a usable form, sorted by gold."""
+        return {gold: n for gold, n in self.groups.golds.items() if gold in self.usable}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some samples of a run, in the order of their ids, none of them rejected.
+
+    Args:
+        run: the whole that they are of.
+        samples: rows of `samples`.
+        steps: every step of each sample.
+        lenses: lens → its layers, [m], and the columns read of it, each [n, m].
+        heads: columns of `heads` at step 0, each [n, head layers, heads].
+    """
+
+    run: Run
+    samples: pd.DataFrame
+    steps: Trajectory
+    lenses: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = field(default_factory=dict)
+    heads: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def meta(self) -> TraceMeta:
+        """Of the run."""
+        return self.run.meta
+
+    @property
+    def forms(self) -> pd.DataFrame:
+        """Of the run's model."""
+        return self.run.forms
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Of the run's model."""
+        return self.run.vocabulary
+
+    @property
+    def layers(self) -> np.ndarray:
+        """0 … L."""
+        return self.run.layers
 
     @cached_property
     def first(self) -> Trajectory:
@@ -131,116 +215,36 @@ class RunData:
         return self.steps.at(self.steps.step == 0)
 
     @cached_property
+    def gold(self) -> np.ndarray:
+        """Gold concepts, [n]."""
+        return self.samples["gold"].to_numpy(dtype=object)
+
+    @cached_property
+    def asked(self) -> np.ndarray:
+        """Languages asked for, [n]."""
+        return self.samples["language"].to_numpy(dtype=object)
+
+    @cached_property
     def has_gold(self) -> np.ndarray:
-        """Whether the sample's gold concept has a usable form in this vocabulary, [n samples]."""
+        """Whether the sample's gold concept has a usable form in this vocabulary, [n]."""
         return self.first.columns["gold_rank"][:, 0] >= 0
 
-    @property
-    def layers(self) -> np.ndarray:
-        """0 … L."""
-        return np.arange(self.meta.n_layers + 1)
+    @cached_property
+    def language_of_top1(self) -> np.ndarray:
+        """Index of the language of which top-1 is a form of the gold concept, else -1, [n, L+1]."""
+        return language_of_hit(self.first.top1, self.gold, self.forms, self.meta.languages)
 
-
-def load_run(
-    trace_folders: Sequence[str | Path], model_folder: str | Path, max_rejected: float = 1.0
-) -> RunData:
-    """Read a run's shards and its model's vocabulary and forms.
-
-    Args:
-        trace_folders: all shards of the run, in any order.
-        model_folder: where the model's vocabulary and forms are.
-        max_rejected: share of the samples that may be rejected.
-
-    Raises:
-        TraceError: if a shard or table is missing, damaged, of another schema or of another run.
-        DataError: if no sample could be read, or more of them are rejected than may be.
-    """
-    folders = sorted((Path(folder) for folder in trace_folders), key=str)
-    samples = read_table(folders, "samples")
-    metas = [read_meta(folder) for folder in folders]
-    meta = metas[0]
-    noted = read_meta(model_folder)
-    if (noted.model, noted.scripts, noted.languages) != (meta.model, meta.scripts, meta.languages):
-        raise TraceError(
-            f"{model_folder} holds the vocabulary and forms of {noted.model}, but the traces are "
-            f"of {meta.model}: give the folder that inspect wrote for it."
+    def at(self, rows: np.ndarray) -> Block:
+        """Return some of the samples, by a mask [n]."""
+        kept = self.samples[rows].reset_index(drop=True)
+        steps = np.isin(self.steps.sample_id, kept["sample_id"].to_numpy(dtype=object))
+        return Block(
+            self.run,
+            kept,
+            self.steps.at(steps),
+            {
+                lens: (layers, {name: values[rows] for name, values in columns.items()})
+                for lens, (layers, columns) in self.lenses.items()
+            },
+            {name: values[rows] for name, values in self.heads.items()},
         )
-    missing = sorted(set(range(meta.n_shards)) - {m.shard for m in metas})
-    if missing or len(metas) != meta.n_shards:
-        raise TraceError(
-            f"{meta.model} on {meta.dataset} has {meta.n_shards} shards, but {len(metas)} were "
-            f"given (missing: {missing}): run the extraction of all of them."
-        )
-    rejected = samples["rejected"].notna()
-    if samples.empty or rejected.all():
-        why = f", the first because {samples['rejected'].iloc[0]}" if len(samples) else ""
-        raise DataError(
-            f"{meta.model} on {meta.dataset}: none of {len(samples)} samples could be read{why}, "
-            "so there is nothing to measure: check the dataset."
-        )
-    if rejected.mean() > max_rejected:
-        first = samples.loc[rejected, "rejected"].iloc[0]
-        raise DataError(
-            f"{meta.model} on {meta.dataset}: {int(rejected.sum())} of {len(samples)} samples are "
-            f"rejected, the first because {first}, more than max_rejected ({max_rejected:g}) "
-            "allows: check the dataset, or allow more."
-        )
-    kept = samples[~rejected].reset_index(drop=True)
-    twice = kept["sample_id"].duplicated()
-    if twice.any():
-        raise TraceError(
-            f"{kept['sample_id'][twice].iloc[0]} is in two shards of {meta.model} on "
-            f"{meta.dataset}: delete the folder {folders[0].parent} and rerun."
-        )
-    return RunData(
-        meta=meta,
-        samples=kept,
-        n_rejected=int(rejected.sum()),
-        steps=_trajectory(folders, meta),
-        forms=read_table(model_folder, "forms"),
-        vocabulary=Vocabulary(read_table(model_folder, "vocabulary")),
-        floor=_floor(folders, meta),
-        folders=folders,
-    )
-
-
-def _trajectory(folders: list[Path], meta: TraceMeta) -> Trajectory:
-    """Read `trajectory`; written shards have every layer of every row, so it folds into arrays."""
-    frame = read_table(folders, "trajectory")
-    layers = meta.n_layers + 1
-
-    def fold(name: str) -> np.ndarray:
-        return frame[name].to_numpy().reshape(-1, layers)
-
-    def fold_lists(name: str) -> np.ndarray:
-        block = stack(frame, name)
-        return block.reshape(-1, layers, block.shape[1])
-
-    single = [
-        "entropy_nats",
-        "kl_to_final_nats",
-        "js_to_final_nats",
-        "final_id",
-        "final_rank",
-        "gold_rank",
-    ]
-    return Trajectory(
-        sample_id=frame["sample_id"].to_numpy(dtype=object)[::layers],
-        step=fold("step")[:, 0],
-        top_id=fold_lists("top_id"),
-        top_probability=np.exp(fold_lists("top_logprob")[:, :, 0].astype(np.float64)),
-        columns={name: fold(name) for name in single},
-        script_mass=fold_lists("script_mass"),
-        concept_mass=fold_lists("concept_mass"),
-    )
-
-
-def _floor(folders: list[Path], meta: TraceMeta) -> np.ndarray:
-    """Return the random-direction floor of all shards, each weighing as its samples do."""
-    total, weight = np.zeros((meta.n_layers + 1, len(meta.scripts))), 0
-    for folder in folders:
-        frame = read_table(folder, "floors")
-        n = int(read_table(folder, "samples", ["rejected"])["rejected"].isna().sum())
-        if n:
-            total, weight = total + n * stack(frame, "script_mass"), weight + n
-    return total / weight

@@ -5,22 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lensbench.metrics.rundata import RunData
+from lensbench.metrics.rundata import Block
 
 
-def tokens(run: RunData, examples: int) -> pd.DataFrame:
-    """Return one row a sample × step × layer of the first samples.
+def tokens(run: Block) -> pd.DataFrame:
+    """Return one row a sample × step × layer of some samples.
 
     Args:
-        run: one model on one dataset.
-        examples: how many samples, by sample_id.
+        run: the samples.
 
     Returns:
         sample_id, step, layer, top_id, text, probability, final_rank, script, generated_text (the
         token generated at that step; "" if there is none).
     """
-    chosen = run.samples.head(examples)
-    steps = run.steps.at(np.isin(run.steps.sample_id, chosen["sample_id"].to_numpy(dtype=object)))
+    chosen, steps = run.samples, run.steps
     n, layers = steps.top1.shape
     generated = dict(zip(chosen["sample_id"], chosen["generated_ids"], strict=True))
     texts = [

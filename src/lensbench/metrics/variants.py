@@ -16,11 +16,12 @@ import pandas as pd
 from lensbench.errors import DataError
 from lensbench.metrics.accuracy import generated_is_gold, language_of_hit
 from lensbench.metrics.bootstrap import Bootstrap, Estimate
-from lensbench.metrics.concepts import ALL, by_asked, by_family, family_of
+from lensbench.metrics.concepts import ALL, by_asked, by_family, families, family_of
 from lensbench.metrics.convergence import convergence_layer, hits
 from lensbench.metrics.options import MetricOptions
-from lensbench.metrics.rundata import RunData, load_run
+from lensbench.metrics.rundata import Block
 from lensbench.metrics.scripts import script_in_topk
+from lensbench.metrics.shards import open_run
 from lensbench.metrics.study_tables import finished_study
 from lensbench.metrics.tables import along_layers
 
@@ -61,7 +62,7 @@ def compute_variants(
             "others are compared with: add its folder."
         )
     runs = {
-        name: load_run(_folders(of), model_folder, options.max_rejected)
+        name: open_run(_folders(of), model_folder, options.max_rejected).whole()
         for name, of in variants.items()
     }
     of = {(run.meta.model, run.meta.dataset) for run in runs.values()}
@@ -91,7 +92,7 @@ def order(variant: str) -> tuple[int, float, str]:
     return (2, 0.0, "") if variant == NATIVE else (3, 0.0, variant)
 
 
-def _measured(run: RunData) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _measured(run: Block) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return what is averaged, by metric: which samples have a value, [n], and all values, [n]."""
     gold = run.samples["gold"].to_numpy(dtype=object)
     first, n = run.first, len(run.samples)
@@ -111,7 +112,7 @@ def _measured(run: RunData) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
-def _han(run: RunData) -> dict[str, np.ndarray]:
+def _han(run: Block) -> dict[str, np.ndarray]:
     """Return han_top1, han_top5 and han_mass, each [n, L+1]."""
     found = script_in_topk(run.first.top_id, run.vocabulary)
     han = {f"han_top{k}": found[:, :, k - 1] for k in RANKS if k <= found.shape[2]}
@@ -120,7 +121,7 @@ def _han(run: RunData) -> dict[str, np.ndarray]:
     return {name: values.astype(np.float64) for name, values in han.items()}
 
 
-def _common(run: RunData, native: RunData) -> tuple[np.ndarray, np.ndarray]:
+def _common(run: Block, native: Block) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of the samples that both have, in one order.
 
     Raises:
@@ -137,22 +138,26 @@ def _common(run: RunData, native: RunData) -> tuple[np.ndarray, np.ndarray]:
     return here, there
 
 
-def _in_family(run: RunData, family: str) -> np.ndarray:
+def _in_family(run: Block, family: str) -> np.ndarray:
     """Return which samples' answer is of the family, [n]; all of them of "all"."""
     own = family_of(run.samples["gold"].to_numpy(dtype=object))
     return (own == family) | (family == ALL)
 
 
-def _asked(run: RunData) -> np.ndarray:
+def _families(run: Block) -> Iterator[tuple[str, np.ndarray]]:
+    return by_family(run.gold, families(run.run.groups.golds))
+
+
+def _asked(run: Block) -> np.ndarray:
     return run.samples["language"].to_numpy(dtype=object)
 
 
-def _by_variant(runs: Mapping[str, RunData], boot: Bootstrap) -> list[pd.DataFrame]:
+def _by_variant(runs: Mapping[str, Block], boot: Bootstrap) -> list[pd.DataFrame]:
     native = runs[NATIVE]
     measured = {name: _measured(run) for name, run in runs.items()}
     han = {name: _han(run) for name, run in runs.items()}
     rows = []
-    for family, _ in by_family(native.samples["gold"].to_numpy(dtype=object)):
+    for family, _ in _families(native):
         for variant in sorted(runs, key=order):
             run = runs[variant]
             here, there = _common(run, native)
@@ -193,7 +198,7 @@ def _difference_of_highest(means: np.ndarray) -> np.ndarray:
     return means[:, :half].max(axis=1) - means[:, half:].max(axis=1)
 
 
-def _asked_groups(run: RunData) -> Iterator[tuple[str, np.ndarray]]:
+def _asked_groups(run: Block) -> Iterator[tuple[str, np.ndarray]]:
     """Yield "all", "not zh" and each language asked for, with the mask of its samples."""
     asked = _asked(run)
     for name, mask in by_asked(asked, run.meta.languages):
@@ -202,7 +207,7 @@ def _asked_groups(run: RunData) -> Iterator[tuple[str, np.ndarray]]:
             yield NOT_ASKED, asked != HAN_ASKED
 
 
-def _han_floor(runs: Mapping[str, RunData], boot: Bootstrap) -> list[pd.DataFrame]:
+def _han_floor(runs: Mapping[str, Block], boot: Bootstrap) -> list[pd.DataFrame]:
     """Return Han by layer of native and blank pictures, what is in excess, and the floors.
 
     Floors: the mass on Han of random directions (for the mass alone), and the vocabulary's share of
@@ -213,10 +218,9 @@ def _han_floor(runs: Mapping[str, RunData], boot: Bootstrap) -> list[pd.DataFram
     han = {name: _han(runs[name]) for name in (NATIVE, BLANK) if name in runs}
     share = native.vocabulary.share("Han")
     parts = []
-    families = by_family(native.samples["gold"].to_numpy(dtype=object))
     groups = [
         (family, asked, of_family & of_asked)
-        for family, of_family in families
+        for family, of_family in _families(native)
         for asked, of_asked in _asked_groups(native)
     ]
     for family, asked, among in groups:
@@ -226,7 +230,7 @@ def _han_floor(runs: Mapping[str, RunData], boot: Bootstrap) -> list[pd.DataFram
             k = 1 if metric == "han_mass" else int(metric.removeprefix("han_top"))
             random = np.full(len(native.layers), np.nan)
             if metric == "han_mass":
-                random = native.floor[:, native.meta.scripts.index("Han")]
+                random = native.run.floor[:, native.meta.scripts.index("Han")]
             estimates = {NATIVE: boot.mean(values[among])}
             if BLANK in han:
                 here, there = _common(runs[BLANK], native)

@@ -1,0 +1,140 @@
+"""Prediction depth of every sample and step, and the summary of a run: one number a metric."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lensbench.metrics import accuracy, concepts, convergence
+from lensbench.metrics.lenses import readings, summarised, summary_metrics
+from lensbench.metrics.rundata import Block, Run
+from lensbench.metrics.tally import Tally
+
+STABLE = (1, 2, 4)
+#: Means over samples, in the order of the table; those of the other lenses come after them.
+METRICS = (
+    "accuracy", "accuracy_generated", "convergence_layer", "convergence_depth", "first_hit_layer",
+    *(f"stable{k}_layer" for k in STABLE),
+    "changes_of_mind", "found_and_lost", "last_block_js", "last_block_change", "early_exit_layer",
+    "early_exit_agreement",
+)  # fmt: skip
+
+
+def depths(block: Block) -> pd.DataFrame:
+    """Return one row a sample × step: when its final token becomes, and stays, the likeliest."""
+    steps, depth = block.steps, block.meta.n_layers
+    hit = convergence.hits(steps.top1, steps.final)
+    layer = convergence.convergence_layer(hit)
+    gold = block.samples.set_index("sample_id")["gold"].loc[steps.sample_id].to_numpy(dtype=object)
+    right = accuracy.language_of_hit(steps.final, gold, block.forms, block.meta.languages) >= 0
+    usable = steps.columns["gold_rank"][:, 0] >= 0
+    return pd.DataFrame(
+        {
+            "sample_id": steps.sample_id,
+            "step": steps.step,
+            "convergence_layer": layer,
+            "depth": layer / depth,
+            "first_hit_layer": convergence.first_hit_layer(hit),
+            **{f"stable{k}_layer": convergence.stable_layer(hit, k) for k in STABLE},
+            "changes_of_mind": convergence.changes_of_mind(steps.top1, steps.final),
+            "found_and_lost": convergence.found_and_lost(hit).astype(int),
+            "last_block_js": steps.columns["js_to_final_nats"][:, -2],
+            "last_block_change": (steps.top1[:, -2] != steps.final).astype(int),
+            # Whole numbers or empty: a sample whose gold has no usable form is neither.
+            "correct_final": pd.Series(right.astype(int), dtype="Int64").mask(~usable),
+            "n_layers": depth,
+        }
+    )
+
+
+def measure(block: Block, tally: Tally, table: pd.DataFrame, tau: float) -> None:
+    """Note what `summary` and `accuracy_by_family` report of a block.
+
+    Args:
+        block: the samples.
+        tally: where it is noted.
+        table: their `depths`.
+        tau: threshold of early exit.
+    """
+    first = block.first
+    at_first = table[table["step"] == 0]
+    exits = convergence.early_exit_layer(first.top_probability, tau)
+    told, written = generated_is_gold(block)
+    right = block.language_of_top1[:, -1] >= 0
+    values: dict[str, np.ndarray] = {
+        "convergence_depth": at_first["depth"].to_numpy(),
+        "early_exit_layer": exits,
+        "early_exit_agreement": convergence.early_exit_agreement(first.top1, first.final, exits),
+        **{name: at_first[name].to_numpy() for name in METRICS if name in at_first},
+        **summarised(readings(block), first.final),
+    }
+    tally.mean(("summary", "accuracy"), right, block.has_gold)
+    tally.mean(("summary", "accuracy_generated"), written, told)
+    for metric, of_samples in values.items():
+        tally.mean(("summary", metric), of_samples)
+    family = block.samples["family"].to_numpy(dtype=object)
+    for metric, of_samples, among in (
+        ("accuracy", right, block.has_gold),
+        ("accuracy_generated", written, told),
+    ):
+        for one in set(family):
+            for asked, mask in concepts.by_asked(block.asked, block.meta.languages):
+                key = ("accuracy_by_family", one, asked, metric)
+                tally.mean(key, of_samples, among & mask & (family == one))
+
+
+def generated_is_gold(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """Return which samples' gold has a form in the lexicon, and whether they wrote one, [n] each.
+
+    Where the lexicon has none, what was written is not.
+    """
+    told = np.isin(block.gold, block.forms["concept"].unique())
+    texts = block.samples["generated"].to_numpy(dtype=object)
+    written = accuracy.generated_is_gold(texts.tolist(), block.gold.tolist(), block.forms)
+    return told, written
+
+
+def summary(run: Run, tally: Tally) -> list[pd.DataFrame]:
+    """Return one row a metric of a run: means over samples, and how many samples and forms.
+
+    Args:
+        run: one model on one dataset.
+        tally: of its blocks.
+    """
+    rows = []
+    for metric in (*METRICS, *summary_metrics(run.meta.lens)):
+        if tally.n(key := ("summary", metric)):
+            e = tally.estimate(key)
+            rows.append((metric, float(e.value), float(e.low), float(e.high), e.n))
+    groups = run.groups
+    kept, tried = concepts.forms_kept(groups.golds, run.forms)
+    n_all, without = groups.n + groups.n_rejected, groups.n - sum(run.usable_golds.values())
+    for metric, count, of in (
+        ("concept_forms_kept", kept, tried),
+        ("concept_forms_left_out", tried - kept, tried),
+        ("n_samples", groups.n, n_all),
+        ("n_rejected", groups.n_rejected, n_all),
+        ("n_without_gold_form", without, groups.n),
+    ):
+        rows.append((metric, float(count), float(count), float(count), of))
+    return [pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])]
+
+
+def accuracy_by_family(run: Run, tally: Tally) -> list[pd.DataFrame]:
+    """Return accuracy at the last layer, and of what was written, by kind of question and language.
+
+    Args:
+        run: one model on one dataset.
+        tally: of its blocks.
+    """
+    rows = []
+    for metric in ("accuracy", "accuracy_generated"):
+        for family in run.groups.families:
+            for asked in (concepts.ALL, *run.meta.languages):
+                key = ("accuracy_by_family", family, asked, metric)
+                if tally.n(key):
+                    e = tally.estimate(key)
+                    interval = float(e.value), float(e.low), float(e.high), e.n
+                    rows.append((family, asked, metric, *interval))
+    names = ["family", "asked", "metric", "value", "low", "high", "n"]
+    return [pd.DataFrame(rows, columns=names)]

@@ -1,0 +1,97 @@
+"""The tables of a run that have a row a layer: agreement, accuracy, masses on scripts and forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lensbench.metrics import by_layer, concepts, scripts
+from lensbench.metrics.rundata import Block, Run
+from lensbench.metrics.tables import along_layers
+from lensbench.metrics.tally import Tally
+
+
+def measure(block: Block, tally: Tally, tau: float) -> None:
+    """Note what the tables below report of a block.
+
+    Args:
+        block: the samples.
+        tally: where it is noted.
+        tau: threshold of early exit.
+    """
+    first, has_gold = block.first, block.has_gold
+    found, labels = block.language_of_top1, block.meta.languages
+    right = found >= 0
+    tally.mean(("by_layer", "accuracy"), right, has_gold)
+    for metric, values in by_layer.averaged(first, tau).items():
+        tally.mean(("by_layer", metric), values)
+    tally.median(("by_layer", "final_rank_median"), first.columns["final_rank"])
+    tally.median(("by_layer", "gold_rank_median"), first.columns["gold_rank"], has_gold)
+    for gold in set(block.gold[has_gold]):
+        tally.mean(("accuracy_by_answer", gold), right, has_gold & (block.gold == gold))
+    spoken = [(language, labels.index(language)) for language in _spoken(block.run)]
+    for asked, mask in concepts.by_asked(block.asked, labels):
+        for language, index in spoken:
+            key = (asked, language)
+            tally.mean(("accuracy_by_language", *key), found == index, has_gold & mask)
+            mass = first.concept_mass[:, :, index]
+            tally.mean(("concept_mass", *key), mass, has_gold & mask)
+    tally.mean(("han_in_topk",), scripts.script_in_topk(first.top_id, block.vocabulary))
+    tally.mean(("script_mass",), first.script_mass)
+
+
+def _spoken(run: Run) -> list[str]:
+    """Return the languages in which any answer of the run has a usable form."""
+    return concepts.languages_with_forms(run.usable_golds, run.forms, run.meta.languages)
+
+
+def by_layers(run: Run, tally: Tally) -> list[pd.DataFrame]:
+    """Return `by_layer`: how far each layer's prediction is from the last one's."""
+    estimates = {
+        str(key[1]): tally.estimate(key)
+        for metric in ("accuracy", *by_layer.METRICS)
+        if tally.n(key := ("by_layer", metric))
+    }
+    estimates["final_rank_median"] = tally.median_of(("by_layer", "final_rank_median"))
+    if "accuracy" in estimates:
+        estimates["gold_rank_median"] = tally.median_of(("by_layer", "gold_rank_median"))
+    depth = run.layers / run.meta.n_layers
+    return [
+        along_layers(estimate, run.layers, metric=metric).assign(depth=depth)
+        for metric, estimate in estimates.items()
+    ]
+
+
+def accuracy_by_answer(run: Run, tally: Tally) -> list[pd.DataFrame]:
+    """Return the accuracy of every gold concept that has a usable form."""
+    return [
+        along_layers(tally.estimate(("accuracy_by_answer", gold)), run.layers, answer=gold)
+        for gold in run.usable_golds
+    ]
+
+
+def by_language(run: Run, tally: Tally, table: str) -> list[pd.DataFrame]:
+    """Return `accuracy_by_language` or `concept_mass`, by language asked for and of the form."""
+    return [
+        along_layers(tally.estimate(key), run.layers, asked=asked, language=language)
+        for asked in (concepts.ALL, *run.meta.languages)
+        for language in _spoken(run)
+        if tally.n(key := (table, asked, language))
+    ]
+
+
+def han_in_topk(run: Run, tally: Tally) -> list[pd.DataFrame]:
+    """Return the share of samples with a Han token among the first k."""
+    e = tally.estimate(("han_in_topk",))
+    return [along_layers(e.of(np.s_[:, k]), run.layers, k=k + 1) for k in range(e.value.shape[1])]
+
+
+def script_mass(run: Run, tally: Tally) -> list[pd.DataFrame]:
+    """Return the mass on every script, with its floors beside it."""
+    e, share = tally.estimate(("script_mass",)), run.vocabulary.share
+    return [
+        along_layers(e.of(np.s_[:, s]), run.layers, script=script).assign(
+            floor_vocabulary=share(script), floor_random=np.asarray(run.floor)[:, s]
+        )
+        for s, script in enumerate(run.meta.scripts)
+    ]

@@ -1,0 +1,129 @@
+"""Traces read a few samples at a time, from several tables at once, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lensbench.errors import TraceError
+from lensbench.trace import damaged, read_meta
+
+#: Samples a block at most.
+BLOCK = 1024
+# Rows of a Parquet file that are decoded at once.
+_ROWS = 65_536
+
+
+def stream(
+    folder: str | Path, tables: Mapping[str, Sequence[str]], block: int = BLOCK
+) -> Iterator[dict[str, pa.Table]]:
+    """Yield a shard's samples in order, block by block, with their rows in other tables.
+
+    Args:
+        folder: the shard.
+        tables: table → the columns wanted, `samples` among them; each table's keys begin with
+            sample_id, and its sample_id comes dictionary-encoded.
+        block: samples a block at most.
+
+    Raises:
+        TraceError: if a file is missing, damaged, of another schema or of another run than
+            `samples`, or its rows don't go on with the samples.
+    """
+    path = Path(folder)
+    for name in tables:
+        # Each file says of which schema and run it is.
+        if read_meta(path, name) != read_meta(path, "samples"):
+            raise TraceError(
+                f"{path / name}.parquet is not of the same run as samples.parquet: delete the "
+                f"folder {path} and rerun."
+            )
+    wanted = {name: ["sample_id", *columns] for name, columns in tables.items()}
+    rows = {name: _Rows(path / f"{name}.parquet", wanted[name]) for name in tables}
+    samples = rows.pop("samples")
+    while (found := samples.first(block)) is not None:
+        last = str(found["sample_id"][-1].as_py())
+        yield {"samples": found, **{name: of.up_to(last) for name, of in rows.items()}}
+    for name, of in rows.items():
+        if of.first(1) is not None:
+            raise TraceError(
+                f"{path / name}.parquet has rows of samples that samples.parquet lacks: delete "
+                f"the folder {path} and rerun."
+            )
+
+
+class _Rows:
+    """The rows of one file from where the last call stopped, sorted by sample_id."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self._path = path
+        self._batches = self._read(list(dict.fromkeys(columns)))
+        self._empty: pa.Table = next(self._batches)
+        self._rest = self._empty
+
+    def _read(self, columns: list[str]) -> Iterator[pa.Table]:
+        """Yield an empty table, then the file's rows."""
+        try:
+            file = pq.ParquetFile(self._path, read_dictionary=["sample_id"])
+            schema = file.schema_arrow
+            yield pa.schema([schema.field(name) for name in columns]).empty_table()
+            for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
+                # In the order asked for, whatever the file's is.
+                yield pa.Table.from_batches([batch]).select(columns)
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise damaged(self._path) from error
+
+    def _more(self) -> bool:
+        for table in self._batches:
+            if table.num_rows:
+                joined = [self._rest, table] if self._rest.num_rows else [table]
+                self._rest = pa.concat_tables(joined)
+                return True
+        return False
+
+    def _take(self, n: int) -> pa.Table:
+        taken, self._rest = self._rest.slice(0, n), self._rest.slice(n)
+        return taken
+
+    def first(self, n: int) -> pa.Table | None:
+        """Return the next n rows, fewer at the end, None where there are no more."""
+        while self._rest.num_rows < n and self._more():
+            pass
+        return self._take(min(n, self._rest.num_rows)) if self._rest.num_rows else None
+
+    def up_to(self, last: str) -> pa.Table:
+        """Return the rows of all samples up to one, by sample_id."""
+        while not (self._rest.num_rows and str(self._rest["sample_id"][-1].as_py()) > last):
+            if not self._more():
+                break
+        return self._take(
+            sum(int((names <= last)[codes].sum()) for names, codes in _encoded(self._rest))
+        )
+
+
+def _encoded(table: pa.Table) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the different sample_ids of a part of the rows, and which of them each row has."""
+    for chunk in table["sample_id"].chunks:
+        if len(chunk):
+            yield np.asarray(chunk.dictionary.to_pylist(), dtype=object), chunk.indices.to_numpy()
+
+
+def sample_ids(table: pa.Table) -> np.ndarray:
+    """Return a block's sample_id as texts, [rows], without a text of its own for each row."""
+    parts = [names[codes] for names, codes in _encoded(table)]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=object)
+
+
+def column(table: pa.Table, name: str) -> np.ndarray:
+    """Return a column of numbers as an array [rows], of lists of equal length as [rows, length]."""
+    array = table[name].combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # Of no rows.
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else array.type.empty()
+    if pa.types.is_fixed_size_list(array.type):
+        values: np.ndarray = array.flatten().to_numpy(zero_copy_only=False)
+        return values.reshape(-1, array.type.list_size)
+    flat: np.ndarray = array.to_numpy(zero_copy_only=False)
+    return flat
