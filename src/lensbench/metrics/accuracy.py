@@ -32,20 +32,20 @@ def language_of_hit(
         languages: their order; a token that is a form in two languages counts for the first.
     """
     found = np.full(ids.shape, -1)
-    kept = forms[forms["kept"]]
+    if not ids.size:
+        return found
+    kept = forms[forms["kept"] & forms["concept"].isin(set(gold))]
     rank = {language: index for index, language in enumerate(languages)}
+    most = int(ids.max())
     for concept, group in kept.groupby("concept"):
         rows = np.flatnonzero(gold == concept)
-        if not len(rows):
-            continue
-        owner: dict[int, int] = {}
+        # One look-up for each token, however many forms there are.
+        owner = np.full(most + 1, len(rank), dtype=np.int16)
         for token, language in zip(group["token_id"], group["language"], strict=True):
-            owner[token] = min(rank[language], owner.get(token, len(rank)))
-        for token, index in owner.items():
-            here = ids[rows]
-            block = found[rows]
-            block[here == token] = index
-            found[rows] = block
+            if token <= most:
+                owner[token] = min(rank[language], owner[token])
+        owner[owner == len(rank)] = -1
+        found[rows] = owner[ids[rows]]
     return found
 
 
