@@ -130,7 +130,7 @@ def make_run(
         n_layers: blocks L (at least 6, so that every planted span has room).
         n_heads: heads a block.
         n_steps: the largest number of generated steps; step 1 ends the answer.
-        n_shards: shards, sample i in shard i modulo n_shards.
+        n_shards: shards, each a block of samples that follow each other.
         k: top tokens listed.
         seed: of everything drawn.
         asked: languages asked for, in turn.
@@ -173,8 +173,9 @@ def make_run(
         rng, first, logits[plan.step == 0][:, -1:], n_layers
     )
     tables = {"samples": samples, "trajectory": trajectory, "heads": heads, "lenses": lenses}
+    edges = np.linspace(0, len(manifest), n_shards + 1).round().astype(int)
     for shard in range(n_shards):
-        ids = set(manifest.sample_id.iloc[shard::n_shards])
+        ids = set(manifest.sample_id.iloc[edges[shard] : edges[shard + 1]])
         here = {name: frame[frame.sample_id.isin(ids)] for name, frame in tables.items()}
         write_shard(
             root / "traces" / model / dataset / str(shard),
@@ -551,8 +552,9 @@ RUNS = (
 
 def make_results(root: Path, n_samples: int = 48, n_steps: int = 4) -> None:
     """Write the runs of RUNS and their metrics under `root`, as results/ has them."""
-    from lensbench.metrics.collect import collect, write_csv
-    from lensbench.metrics.run import MetricOptions, compute_run, write_run
+    from lensbench.metrics.collect import collect, write_csv, write_long_csv
+    from lensbench.metrics.run import MetricOptions
+    from lensbench.metrics.run import make_run as make_metrics
 
     folders = []
     for model, dataset, n_layers, n_heads in RUNS:
@@ -560,10 +562,11 @@ def make_results(root: Path, n_samples: int = 48, n_steps: int = 4) -> None:
                  n_steps=n_steps, n_shards=2)  # fmt: skip
         shards = sorted((root / "traces" / model / dataset).iterdir())
         folder = root / "metrics" / model / dataset
-        write_run(folder, compute_run(shards, root / "models" / model, MetricOptions()))
+        make_metrics(folder, shards, root / "models" / model, MetricOptions())
         folders.append(folder)
     models = sorted({root / "models" / run[0] for run in RUNS})
     write_csv(root / "metrics", collect(folders, models))
+    write_long_csv(root / "metrics", folders)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from tests.planted import (
 from lensbench.config import ROOT
 from lensbench.extract import ExtractOptions, extract_shard
 from lensbench.inspection import inspect_model
-from lensbench.metrics.collect import collect, write_csv
-from lensbench.metrics.run import MetricOptions, compute_run, write_run
+from lensbench.metrics.collect import collect, write_csv, write_long_csv
+from lensbench.metrics.run import MetricOptions, make_run
 from lensbench.models.load import LoadedModel
 
 OPTIONS = ExtractOptions(
@@ -46,10 +46,11 @@ def chain(loaded: LoadedModel, folder: Path, pictures: bool = False) -> dict[str
     shards = [folder / "traces" / str(shard) for shard in range(2)]
     for shard, out in enumerate(shards):
         extract_shard(loaded, data, shard, len(shards), OPTIONS, out, folder / "model")
-    write_run(folder / "run", compute_run(shards, folder / "model", METRICS))
+    make_run(folder / "run", shards, folder / "model", METRICS)
     tables = collect([folder / "run"], [folder / "model"])
     write_csv(folder / "csv", tables)
-    return tables
+    write_long_csv(folder / "csv", [folder / "run"])
+    return {**tables, "convergence": pd.read_parquet(folder / "run" / "convergence.parquet")}
 
 
 def along(table: pd.DataFrame, **where: object) -> list[float]:

@@ -198,6 +198,7 @@ def collect(
     from lensbench.metrics import collect as joining
 
     joining.write_csv(out, joining.collect(runs, models))
+    joining.write_long_csv(out, runs)
 
 
 @stage()

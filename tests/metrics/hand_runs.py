@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from lensbench.metrics.rundata import RunData, Trajectory, Vocabulary
+from lensbench.metrics.rundata import Block, Groups, Run, Trajectory, Vocabulary
+from lensbench.metrics.tally import Tally
 from lensbench.trace import TraceMeta
 
 LANGUAGES = ("digit", "en", "zh", "ja")
@@ -44,7 +45,7 @@ def hand_run(
     words: Sequence[str] | None = None,
     mass: np.ndarray | None = None,
     dataset: str = "hand",
-) -> RunData:
+) -> Block:
     """Return a run of one step.
 
     Args:
@@ -89,7 +90,28 @@ def hand_run(
     vocabulary = pd.DataFrame({"token_id": range(len(TOKENS)), "text": list(TOKENS),
                                "script": scripts})  # fmt: skip
     meta = TraceMeta("hand", dataset, 0, 1, k, SCRIPTS, LANGUAGES, layers - 1, 1, "normed", (1,))
-    return RunData(
-        meta, samples, 0, steps, forms(), Vocabulary(vocabulary),
-        np.zeros((layers, len(SCRIPTS))), [Path("none")],
+    names = zip(samples["gold"], samples["language"], samples["family"], strict=True)
+    whole = Run(
+        meta, Groups(Counter(names)), forms(), Vocabulary(vocabulary),
+        np.zeros((layers, len(SCRIPTS))),
     )  # fmt: skip
+    return Block(whole, samples, steps)
+
+
+def reduced(
+    measure: Callable[[Block, Tally], None],
+    table: Callable[[Run, Tally], list[pd.DataFrame]],
+    block: Block,
+    *,
+    resamples: int = 50,
+    seed: int = 0,
+    size: int = 2,
+) -> list[pd.DataFrame]:
+    """Return the parts of a table, the samples measured a few at a time."""
+    tally = Tally(seed, resamples)
+    for start in range(0, len(block.samples), size):
+        part = block.at((block.samples.index >= start) & (block.samples.index < start + size))
+        tally.begin(part.samples["sample_id"].to_numpy(dtype=object))
+        measure(part, tally)
+        tally.end()
+    return table(block.run, tally)

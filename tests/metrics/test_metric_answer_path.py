@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
-from hand_runs import ID, hand_run
+from hand_runs import ID, hand_run, reduced
 from metric_runs import Made
 
-from lensbench.metrics.answer_path import answer_path, change, changes, found_lost_regained
-from lensbench.metrics.bootstrap import Bootstrap
-from lensbench.metrics.lenses import Reading
+from lensbench.metrics import answer_path as path
+from lensbench.metrics.answer_path import change, changes, found_lost_regained
+from lensbench.metrics.rundata import Block
+
+
+def answer_path(run: Block) -> list[pd.DataFrame]:
+    return reduced(path.measure, path.answer_path, run)
 
 
 def values(table: pd.DataFrame, family: str = "all") -> dict[str, float]:
@@ -65,7 +71,7 @@ TOPS = [
 
 def test_a_run_by_hand() -> None:
     run = hand_run(TOPS, ["number:2"] * 4 + ["animal:x"])
-    got = values(answer_path(run, Bootstrap(resamples=50), {"normed": None})[0])
+    got = values(answer_path(run)[0])
     assert got["gold_found"] == 0.75
     assert got["gold_first_layer"] == pytest.approx((1 + 2 + 0) / 3)
     assert got["gold_first_depth"] == pytest.approx(3 / 3 / 4)
@@ -87,8 +93,7 @@ def test_the_raw_lens_is_held_against_the_normed_one_sample_by_sample() -> None:
     run = hand_run(TOPS, ["number:2"] * 4 + ["animal:x"])
     raw = np.full((5, 5), ID["·"])
     raw[0, 3], raw[1, 1], raw[3, 4] = ID["两"], ID[" two"], ID["2"]
-    found = {"normed": None, "raw": Reading(np.arange(5), raw, {})}
-    (table,) = answer_path(run, Bootstrap(resamples=50), found)
+    (table,) = answer_path(replace(run, lenses={"raw": (np.arange(5), {"top_id": raw})}))
     got = values(table)
     assert got["gold_found_raw"] == 0.75
     assert got["gold_first_layer_raw"] == pytest.approx((3 + 1 + 4) / 3)
@@ -101,7 +106,7 @@ def test_families_are_told_apart_each_over_its_own_samples() -> None:
     numbers = [*TOPS[:4], ["·", "·", "2", "2", "2"]]
     colors = [[" red"] * 5, ["·", " red", " red", " red", "·"], *[["·"] * 5] * 3]
     run = hand_run(numbers + colors, ["number:2"] * 5 + ["color:red"] * 4 + ["color:x"])
-    (table,) = answer_path(run, Bootstrap(resamples=50), {"normed": None})
+    (table,) = answer_path(run)
     number, color = values(table, "number"), values(table, "color")
     assert (number["gold_found"], color["gold_found"]) == (0.8, 0.5)  # the last color has no form
     assert number["gold_first_layer"] == pytest.approx((1 + 2 + 0 + 2) / 4)

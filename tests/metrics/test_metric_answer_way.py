@@ -77,6 +77,9 @@ def test_a_gold_answer_without_a_form_has_no_rank(scenes: Made, tmp_path: Path) 
     def lose(tables: dict[str, pd.DataFrame]) -> None:
         for name in ("trajectory", "lenses"):
             tables[name].loc[tables[name]["sample_id"] == "scenes-00001", "gold_rank"] = -1
+        # An animal, which has no usable form.
+        samples = tables["samples"]
+        samples.loc[samples["sample_id"] == "scenes-00001", "gold"] = "animal:dog"
 
     got = compute_run(edited(scenes, tmp_path, lose), scenes.model_folder, FEW)["answer_way"]
     assert got["sample_id"].nunique() == 3

@@ -11,9 +11,10 @@ import pytest
 from metric_runs import Made
 
 from lensbench.errors import DataError, LensbenchError
-from lensbench.metrics.collect import collect, write_csv
+from lensbench.metrics import collect as collecting
+from lensbench.metrics.collect import collect, write_csv, write_long_csv
 from lensbench.metrics.run import write_run
-from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
+from lensbench.metrics.tables import MODEL_TABLES, PER_SAMPLE, RUN_TABLES
 
 
 @pytest.fixture
@@ -28,7 +29,8 @@ def runs(scenes: Made, facts: Made, tmp_path: Path) -> tuple[list[Path], list[Pa
 def test_all_runs_joined_and_sorted(runs: tuple[list[Path], list[Path]]) -> None:
     folders, models = runs
     got = collect(folders, models)
-    assert {k: list(v.columns) for k, v in got.items()} == {**RUN_TABLES, **MODEL_TABLES}
+    promised = {k: v for k, v in {**RUN_TABLES, **MODEL_TABLES}.items() if k != PER_SAMPLE}
+    assert {k: list(v.columns) for k, v in got.items()} == promised
     assert list(dict.fromkeys(got["summary"]["model"])) == ["m_1", "t-2"]
     assert got["models"]["model"].tolist() == ["m_1", "t-2"]
     assert got["models"]["n_layers"].tolist() == [8, 12]
@@ -64,6 +66,31 @@ def test_csv_is_deterministic_and_comes_back(
 def test_reals_have_six_digits(tmp_path: Path) -> None:
     write_csv(tmp_path, {"t": pd.DataFrame({"a": [1 / 3, 1e-9, 2.0], "n": [1, 2, 3]})})
     assert (tmp_path / "t.csv").read_text() == "a,n\n0.333333,1\n1e-09,2\n2,3\n"
+
+
+@pytest.mark.parametrize("rows", [1, 7, 65_536])
+def test_the_long_table_is_that_of_all_runs_joined(
+    scenes: Made, facts: Made, tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "_ROWS", rows)
+    folders = []
+    for number, made in enumerate((facts, scenes)):
+        write_run(tmp_path / str(number), made.tables)
+        folders.append(tmp_path / str(number))
+    write_long_csv(tmp_path, folders)
+    whole = pd.concat([made.tables[PER_SAMPLE] for made in (scenes, facts)], ignore_index=True)
+    assert whole["correct_final"].isna().any()
+    write_csv(tmp_path / "naive", {PER_SAMPLE: whole})
+    name = f"{PER_SAMPLE}.csv"
+    assert (tmp_path / name).read_bytes() == (tmp_path / "naive" / name).read_bytes()
+    path = folders[0] / f"{PER_SAMPLE}.parquet"
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(DataError, match=r"convergence\.parquet is damaged"):
+        write_long_csv(tmp_path, folders)
+    assert (tmp_path / name).read_bytes() == (tmp_path / "naive" / name).read_bytes()
+    path.unlink()
+    with pytest.raises(DataError, match=r"convergence\.parquet is missing"):
+        write_long_csv(tmp_path, folders)
 
 
 def test_missing_and_damaged_are_named(runs: tuple[list[Path], list[Path]], tmp_path: Path) -> None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hand_runs import hand_run
+from hand_runs import hand_run, reduced
 
 from lensbench.datasets.scenes import count_question
-from lensbench.metrics.bootstrap import Bootstrap
-from lensbench.metrics.counting import (
-    by_count,
-    counts_of,
-    kinds_of,
-    matched_kinds,
-    matched_weights,
-)
+from lensbench.metrics import counting
+from lensbench.metrics.counting import counts_of, kinds_of, matched_weights
+from lensbench.metrics.rundata import Block
 
-BOOT = Bootstrap(seed=3, resamples=400)
+
+def matched_kinds(run: Block) -> list[pd.DataFrame]:
+    return reduced(counting.measure, counting.matched_kinds, run, resamples=400, seed=3)
+
+
+def by_count(run: Block) -> list[pd.DataFrame]:
+    return reduced(counting.measure, counting.by_count, run, resamples=400, seed=3)
 
 
 def test_counts_of_concepts() -> None:
@@ -56,25 +57,24 @@ def test_scenes_are_told_apart_as_their_own_records_do(tmp_path: object) -> None
 
 
 def test_weights_are_the_smaller_kind_s_numbers() -> None:
-    simple, complex_ = np.array([0, 0, 0, 0, 1, 2, 2]), np.array([0, 0, 0, 2, 2, 2, 5])
+    simple, complex_ = {0: 4, 1: 1, 2: 2}, {0: 3, 2: 3, 5: 1}
     assert matched_weights(simple, complex_) == pytest.approx({0: 3 / 5, 2: 2 / 5})
-    assert matched_weights(np.array([1, 1]), np.array([2, 2])) == {}
+    assert matched_weights({1: 2}, {2: 2}) == {}
 
 
 def test_a_count_of_which_a_kind_has_one_question_is_not_matched() -> None:
-    simple, complex_ = np.array([2, 2, 3, 3, 7]), np.array([2, 2, 3, 7])
-    assert matched_weights(simple, complex_) == {2: 1}
-    assert matched_weights(simple[2:], complex_[2:]) == {}
+    assert matched_weights({2: 2, 3: 2, 7: 1}, {2: 2, 3: 1, 7: 1}) == {2: 1}
+    assert matched_weights({3: 2, 7: 1}, {3: 1, 7: 1}) == {}
     rows = [("simple", 2, True)] * 2 + [("complex", 2, True)] * 2
     rows += [("simple", 3, True)] * 6 + [("complex", 3, False)]
-    (table,) = matched_kinds(run_of(rows), BOOT)
+    (table,) = matched_kinds(run_of(rows))
     even = matched(table, "difference", "matched")
     assert even[["value", "low", "high", "n"]].tolist() == [0, 0, 0, 4]
     assert matched(table, "difference", "as they are")["n"] == 11
-    assert matched_kinds(run_of(rows[4:]), BOOT) == []
+    assert matched_kinds(run_of(rows[4:])) == []
 
 
-def run_of(rows: list[tuple[str, int, bool]], layers: int = 3) -> object:
+def run_of(rows: list[tuple[str, int, bool]], layers: int = 3) -> Block:
     """Return a run of (kind, count, right at the last layer), kept from layer 1 on."""
     texts = {2: " two", 3: " three", 7: " seven"}
     tops = [["·", *[texts[count] if right else "the"] * (layers - 1)] for _, count, right in rows]
@@ -92,7 +92,7 @@ def matched(table: pd.DataFrame, kind: str, weighting: str) -> pd.Series:
 def test_matched_values_by_hand() -> None:
     rows = [("simple", 2, True)] * 3 + [("simple", 2, False)] + [("simple", 3, True)] * 2
     rows += [("complex", 2, True), ("complex", 2, False)] + [("complex", 3, False)] * 3
-    (table,) = matched_kinds(run_of(rows), BOOT)
+    (table,) = matched_kinds(run_of(rows))
     # min(4, 2) twos and min(2, 3) threes: weights ½ and ½.
     assert matched(table, "simple", "matched")["value"] == pytest.approx(0.75 / 2 + 1 / 2)
     assert matched(table, "complex", "matched")["value"] == pytest.approx(0.5 / 2)
@@ -109,7 +109,7 @@ def test_a_difference_made_by_the_counts_alone_vanishes_when_they_are_matched() 
     for kind, twos, threes in (("simple", 80, 20), ("complex", 20, 80)):
         rows += [(kind, 2, place < 0.9 * twos) for place in range(twos)]
         rows += [(kind, 3, place < 0.2 * threes) for place in range(threes)]
-    (table,) = matched_kinds(run_of(rows), BOOT)
+    (table,) = matched_kinds(run_of(rows))
     raw, even = (matched(table, "difference", way) for way in ("as they are", "matched"))
     assert raw["value"] == pytest.approx(-0.42)
     assert raw["high"] < 0
@@ -122,11 +122,11 @@ def test_a_difference_made_by_the_counts_alone_vanishes_when_they_are_matched() 
 
 def test_counts_that_one_kind_lacks_weigh_nothing_and_one_kind_alone_has_no_table() -> None:
     rows = [("simple", 2, True)] * 4 + [("simple", 7, False)] * 9 + [("complex", 2, True)] * 3
-    (table,) = matched_kinds(run_of(rows), BOOT)
+    (table,) = matched_kinds(run_of(rows))
     assert matched(table, "difference", "matched")["value"] == 0
     assert matched(table, "simple", "matched")["n"] == 4
-    assert matched_kinds(run_of(rows[:10]), BOOT) == []
-    assert matched_kinds(run_of([("simple", 2, True), ("complex", 3, True)]), BOOT) == []
+    assert matched_kinds(run_of(rows[:10])) == []
+    assert matched_kinds(run_of([("simple", 2, True), ("complex", 3, True)])) == []
 
 
 def test_groups_of_counts_by_hand() -> None:
@@ -134,30 +134,11 @@ def test_groups_of_counts_by_hand() -> None:
     run = run_of(rows)
     # In the middle the three was right: the best layer is not the last.
     run.steps.top_id[1, 1, 0] = 9  # " three"
-    (table,) = by_count(run, BOOT)
+    (table,) = by_count(run)
     got = table.set_index(["group", "metric"])["value"]
     assert got["0-5", "accuracy"] == 0.5
     assert (got["0-5", "accuracy_best"], got["0-5", "best_layer"]) == (1, 1)
     assert (got["6+", "accuracy"], got["6+", "accuracy_best"]) == (1, 1)
     assert got["0-5", "convergence_layer"] == pytest.approx((1 + 2) / 2)
     assert table.set_index(["group", "metric"])["n"]["6+", "accuracy"] == 2
-    assert by_count(hand_run([["红", " red"]], ["color:red"]), BOOT) == []
-
-
-def test_strata_are_resampled_by_themselves() -> None:
-    """Two strata that hold the same values must not be drawn alike: their difference varies."""
-    values = np.arange(40, dtype=float)
-    e = BOOT.stratified([values, values], [1.0, -1.0])
-    assert e.value == 0
-    spread = np.sqrt(2 * values.var() / 40)
-    assert e.high - e.low == pytest.approx(2 * 1.96 * spread, rel=0.2)
-    again = BOOT.stratified([values, values], [1.0, -1.0])
-    assert (again.low, again.high) == (e.low, e.high)
-
-
-def test_a_statistic_of_means_has_its_interval() -> None:
-    values = np.array([[0.0, 1.0], [0.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-    e = BOOT.of_means(values, lambda means: means.max(axis=1))
-    assert (e.value, e.n) == (0.75, 4)
-    resampled = np.array([(c @ values / 4).max() for c in BOOT.counts(4)])
-    assert (e.low, e.high) == tuple(np.quantile(resampled, [0.025, 0.975]))
+    assert by_count(hand_run([["红", " red"]], ["color:red"])) == []

@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hand_runs import LANGUAGES, hand_run
+from hand_runs import LANGUAGES, hand_run, reduced
 from metric_runs import Made
 
-from lensbench.metrics.bootstrap import Bootstrap
-from lensbench.metrics.language_lead import MASS, arrival_layer, compared, language_lead
+from lensbench.metrics import language_lead as lead
+from lensbench.metrics.language_lead import MASS, arrival_layer, compared
+from lensbench.metrics.rundata import Block
 from lensbench.trace import read_table
 from synthetic import CONCEPTS, TOKEN_ID
+
+
+def language_lead(run: Block) -> list[pd.DataFrame]:
+    return reduced(lead.measure, lead.language_lead, run)
+
 
 SHARES = ["share_first_earlier", "share_second_earlier", "share_tie", "share_only_first",
           "share_only_second", "share_neither"]  # fmt: skip
@@ -63,7 +69,7 @@ def test_planted_arrivals_are_counted_by_language_asked_and_way() -> None:
         asked=["en", "zh", "en", "en"],
         mass=mass,
     )
-    (table,) = language_lead(run, Bootstrap(resamples=50))
+    (table,) = language_lead(run)
     top1 = values(table, asked="all", first="zh", second="en", arrival="top1")
     assert top1 == {
         "share_first_earlier": 0.75, "share_second_earlier": 0, "share_tie": 0,
@@ -85,7 +91,7 @@ def test_planted_arrivals_are_counted_by_language_asked_and_way() -> None:
 
 def test_a_numeral_that_two_languages_share_is_the_first_ones() -> None:
     run = hand_run([["三", " three", "3"]], ["number:3"])
-    (table,) = language_lead(run, Bootstrap(resamples=10))
+    (table,) = language_lead(run)
     assert values(table, asked="all", first="zh", second="en", arrival="top1")["lead_layers"] == 1
 
 
@@ -94,7 +100,7 @@ def test_a_wrong_answer_of_the_same_kind_is_the_floor() -> None:
     run = hand_run(
         [["三", "两", " three", " two"], ["·", "两", "三", " two"]], ["number:2", "number:3"]
     )
-    (table,) = language_lead(run, Bootstrap(resamples=10))
+    (table,) = language_lead(run)
     top1 = {"asked": "all", "first": "zh", "second": "en", "arrival": "top1"}
     other = values(table, **{**top1, "arrival": "top1_other"})
     assert other["lead_layers"] == 2
@@ -114,7 +120,7 @@ def test_the_wrong_answer_is_the_mean_of_all_others_not_the_next_by_name() -> No
     # 7 has no Chinese form, red is of another family: neither counts as a wrong answer.
     tops = [["三", " four", " three", "两", " two"]] + [["·"] * 5] * 5
     gold = ["number:2", "number:3", "number:4", "number:5", "number:7", "color:red"]
-    (table,) = language_lead(hand_run(tops, gold), Bootstrap(resamples=10))
+    (table,) = language_lead(hand_run(tops, gold))
     pair = {"asked": "all", "first": "zh", "second": "en"}
     own, other = (values(table, **pair, arrival=name) for name in ("top1", "top1_other"))
     # Four samples have wrong answers; all but the first have "·" throughout.
@@ -135,7 +141,7 @@ def test_the_wrong_answer_is_the_mean_of_all_others_not_the_next_by_name() -> No
 def test_a_language_that_comes_first_of_any_answer_does_not_clear_the_floor() -> None:
     # Every layer 0 and 1 has Chinese numerals, whatever the picture: zh first, of right and wrong.
     tops = [["两", "三", " two", " three"], ["三", "两", " three", " two"]] * 4
-    (table,) = language_lead(hand_run(tops, ["number:2", "number:3"] * 4), Bootstrap(resamples=50))
+    (table,) = language_lead(hand_run(tops, ["number:2", "number:3"] * 4))
     own = table.query("asked == 'all' and second == 'en' and first == 'zh' and arrival == 'top1'")
     row = own.set_index("metric")
     assert row.loc["net_first", ["value", "low"]].tolist() == [1, 1]
@@ -148,7 +154,7 @@ def test_families_of_answers_are_told_apart_where_they_have_samples_enough() -> 
     # Numbers come in Chinese first, colors in English; five of each.
     tops = [["两", " two"]] * 5 + [[" red", "红"]] * 5
     run = hand_run(tops, ["number:2"] * 5 + ["color:red"] * 5)
-    (table,) = language_lead(run, Bootstrap(resamples=10))
+    (table,) = language_lead(run)
     assert list(dict.fromkeys(table["family"])) == ["all", "color", "number"]
     pair = {"asked": "all", "first": "zh", "second": "en", "arrival": "top1"}
     leads = {name: values(table, family=name, **pair) for name in set(table["family"])}
@@ -156,19 +162,19 @@ def test_families_of_answers_are_told_apart_where_they_have_samples_enough() -> 
         "all": 0, "number": 1, "color": -1
     }  # fmt: skip
     few = hand_run(tops[:9], ["number:2"] * 5 + ["color:red"] * 4)
-    assert set(language_lead(few, Bootstrap(resamples=10))[0]["family"]) == {"all", "number"}
+    assert set(language_lead(few)[0]["family"]) == {"all", "number"}
     one = hand_run(tops[:5], ["number:2"] * 5)
-    assert set(language_lead(one, Bootstrap(resamples=10))[0]["family"]) == {"all"}
+    assert set(language_lead(one)[0]["family"]) == {"all"}
 
 
 def test_a_run_that_lists_few_tokens_says_nothing_of_the_tenth() -> None:
-    (table,) = language_lead(hand_run([["三", "3"]], ["number:3"]), Bootstrap(resamples=10))
+    (table,) = language_lead(hand_run([["三", "3"]], ["number:3"]))
     # One answer alone has no other of its kind to be held against.
     assert set(table["arrival"]) == {"top1", "mass"}
     # 7 has no Chinese form here: nothing can be said of it.
-    (none,) = language_lead(hand_run([["7", "7"]], ["number:7"]), Bootstrap(resamples=10))
+    (none,) = language_lead(hand_run([["7", "7"]], ["number:7"]))
     assert set(none["first"]) == {"en"}
-    (nothing,) = language_lead(hand_run([["7", "7"]], ["animal:x"]), Bootstrap(resamples=10))
+    (nothing,) = language_lead(hand_run([["7", "7"]], ["animal:x"]))
     assert nothing.empty
 
 

@@ -17,8 +17,9 @@ from metric_runs import Made
 
 from lensbench.errors import DataError, TraceError
 from lensbench.metrics.run import MetricOptions, compute_run, write_run
+from lensbench.metrics.run import make_run as make_metrics
 from lensbench.metrics.tables import RUN_TABLES
-from lensbench.trace import read_table, write_shard
+from lensbench.trace import read_meta, read_table, write_model_table, write_shard
 from synthetic import CONCEPTS, LANGUAGES, SCRIPTS, TOKEN_ID, VOCABULARY, make_run
 
 FEW = MetricOptions(resamples=20)
@@ -316,11 +317,13 @@ def test_tokens_are_those_of_the_first_samples(scenes: Made) -> None:
 def test_two_computations_and_any_order_of_shards_give_the_same_bytes(
     scenes: Made, tmp_path: Path
 ) -> None:
-    for name, shards in (("a", scenes.shards), ("b", scenes.shards[::-1])):
-        write_run(tmp_path / name, compute_run(shards, scenes.model_folder, FEW))
+    make_metrics(tmp_path / "a", scenes.shards, scenes.model_folder, FEW)
+    make_metrics(tmp_path / "b", scenes.shards[::-1], scenes.model_folder, FEW)
+    whole = compute_run(scenes.shards, scenes.model_folder, FEW)
     for table in RUN_TABLES:
         one, two = (tmp_path / name / f"{table}.parquet" for name in "ab")
         assert one.read_bytes() == two.read_bytes()
+        pd.testing.assert_frame_equal(pd.read_parquet(one), whole[table], check_dtype=False)
 
 
 def test_how_the_run_was_sharded_does_not_matter(tmp_path: Path) -> None:
@@ -348,8 +351,6 @@ def edited(
     made: Made, root: Path, edit: Callable[[dict[str, pd.DataFrame]], None], **changes: object
 ) -> list[Path]:
     """Copy a run's shards with their tables, and what they say about themselves, changed."""
-    from lensbench.trace import read_meta
-
     folders = []
     for shard in made.shards:
         names = ("samples", "trajectory", "heads", "lenses", "floors")
@@ -364,8 +365,6 @@ def edited(
 
 
 def test_heads_of_some_layers_alone_or_of_none(scenes: Made, tmp_path: Path) -> None:
-    from lensbench.trace import read_meta
-
     whole = scenes.tables["heads"]
     for head_layers in ((2, 5, 6, 7, 8), (5,), ()):
         keep = set(head_layers)
@@ -426,7 +425,15 @@ def test_without_any_usable_gold_there_are_no_gold_rows(facts: Made, tmp_path: P
     def forget(tables: dict[str, pd.DataFrame]) -> None:
         tables["trajectory"] = tables["trajectory"].assign(gold_rank=-1, gold_logprob=0.0)
 
-    tables = compute_run(edited(facts, tmp_path, forget), facts.model_folder, FEW)
+    shards = edited(facts, tmp_path / "traces", forget)
+    # The model's folder still has the forms: then the two don't belong together.
+    with pytest.raises(TraceError, match="made with other forms of the answers"):
+        compute_run(shards, facts.model_folder, FEW)
+    model = tmp_path / "model"
+    shutil.copytree(facts.model_folder, model)
+    forms = read_table(model, "forms").assign(kept=False, reason="none is")
+    write_model_table(model, "forms", forms, read_meta(model))
+    tables = compute_run(shards, model, FEW)
     for name in ("accuracy_by_answer", "accuracy_by_language", "concept_mass"):
         assert tables[name].empty
         assert list(tables[name].columns) == RUN_TABLES[name]
@@ -451,7 +458,7 @@ def test_a_sample_in_two_shards_is_named(scenes: Made, tmp_path: Path) -> None:
             for key, value in table.schema.metadata.items()
         }
         pq.write_table(table.replace_schema_metadata(meta), path)
-    with pytest.raises(TraceError, match="scenes-00000 is in two shards"):
+    with pytest.raises(TraceError, match=r"scenes-00000 of .* the shards overlap"):
         compute_run([tmp_path / "0", tmp_path / "1"], scenes.model_folder, FEW)
 
 

@@ -14,7 +14,6 @@ import pandas as pd
 from lensbench.metrics.accuracy import language_of_hit
 from lensbench.metrics.concepts import ALL, by_family, families
 from lensbench.metrics.convergence import hits
-from lensbench.metrics.lenses import readings
 from lensbench.metrics.rundata import Block, Run
 from lensbench.metrics.tally import Tally
 
@@ -170,9 +169,9 @@ def _gold(block: Block) -> dict[str, Told]:
         count = np.zeros(len(has), dtype=int)
         count[there] = of_found
         values |= {f"after_{name}": (there, count > 0), f"n_{name}": (there, count)}
-    raw = readings(block).get("raw")
-    if raw is not None and block.meta.lens != "raw":
-        found = language_of_hit(raw.top1, block.gold, block.forms, block.meta.languages) >= 0
+    if "raw" in block.lenses and block.meta.lens != "raw":
+        top1 = block.lenses["raw"][1]["top_id"]
+        found = language_of_hit(top1, block.gold, block.forms, block.meta.languages) >= 0
         raw_there, raw_layer = np.asarray(found.any(axis=1)), found.argmax(axis=1)
         values |= {
             "gold_found_raw": (has, raw_there),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pandas.api.types import is_numeric_dtype
 
 from lensbench.errors import DataError, LensbenchError
 from lensbench.files import atomic_path
 from lensbench.metrics.study_tables import STUDY_TABLES
-from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
+from lensbench.metrics.tables import MODEL_TABLES, PER_SAMPLE, RUN_TABLES
+
+_ROWS = 65_536
 
 
 def collect(
@@ -23,12 +27,13 @@ def collect(
     """Join the tables of all runs and read the models' gates and descriptions.
 
     Args:
-        run_folders: folders of `run.write_run`.
+        run_folders: folders of `run.make_run`.
         model_folders: folders with gate.json and model.json.
 
     Returns:
-        One frame for each of `tables.RUN_TABLES` and `tables.MODEL_TABLES`, rows sorted by model
-        and dataset, whatever the order of the folders.
+        One frame for each of `tables.RUN_TABLES` but `PER_SAMPLE`, which may be as long as all runs
+        together (`write_long_csv`), and of `tables.MODEL_TABLES`, rows sorted by model and dataset,
+        whatever the order of the folders.
 
     Raises:
         DataError: if a file is missing or damaged, or there is no run.
@@ -38,6 +43,7 @@ def collect(
     joined = {
         name: _joined([Path(folder) / f"{name}.parquet" for folder in run_folders], columns)
         for name, columns in RUN_TABLES.items()
+        if name != PER_SAMPLE
     }
     models, checks = [], []
     for folder in model_folders:
@@ -85,14 +91,49 @@ def write_csv(folder: str | Path, frames: Mapping[str, pd.DataFrame]) -> None:
     A control character in a token's text stands as its picture (␊ for a line feed), so that a row
     is a line whatever reads it; the Parquet beside it has the character itself.
     """
-    for name, given in frames.items():
-        frame = given.copy()
-        for column in frame.columns[[not is_numeric_dtype(kind) for kind in frame.dtypes]]:
-            frame[column] = [_visible(v) if isinstance(v, str) else v for v in frame[column]]
-        with atomic_path(Path(folder) / f"{name}.csv") as path:
-            frame.to_csv(
-                path, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8"
-            )
+    for name, frame in frames.items():
+        with atomic_path(Path(folder) / f"{name}.csv") as path, _opened(path) as stream:
+            _write_rows(stream, frame, header=True)
+
+
+def write_long_csv(folder: str | Path, run_folders: Sequence[str | Path]) -> None:
+    """Join the rows of `PER_SAMPLE` of all runs as `write_csv` does, some at a time.
+
+    Args:
+        folder: where {PER_SAMPLE}.csv goes.
+        run_folders: folders of `run.make_run`, in any order.
+
+    Raises:
+        DataError: if a file is missing or damaged.
+    """
+    columns = RUN_TABLES[PER_SAMPLE]
+    paths = [Path(run) / f"{PER_SAMPLE}.parquet" for run in run_folders]
+    first = {path: next(_parts(path, columns, 1), None) for path in paths}
+    filled = sorted((_run_of(row), path) for path, row in first.items() if row is not None)
+    with atomic_path(Path(folder) / f"{PER_SAMPLE}.csv") as path, _opened(path) as stream:
+        _write_rows(stream, pd.DataFrame(columns=columns), header=True)
+        for _, table in filled:
+            for part in _parts(table, columns, _ROWS):
+                _write_rows(stream, part, header=False)
+
+
+def _opened(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", newline="")
+
+
+def _write_rows(stream: TextIO, given: pd.DataFrame, header: bool) -> None:
+    frame = given.copy()
+    for column in frame.columns[[not is_numeric_dtype(kind) for kind in frame.dtypes]]:
+        frame[column] = [_visible(v) if isinstance(v, str) else v for v in frame[column]]
+    frame.to_csv(stream, index=False, header=header, float_format="%.6g", lineterminator="\n")
+
+
+def _parts(path: Path, columns: list[str], rows: int) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a run's table, so many at a time."""
+    with _named(path):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=rows, columns=columns):
+            if batch.num_rows:
+                yield batch.to_pandas()[columns]
 
 
 #: U+0000–U+001F and U+007F have pictures; the other control characters have none.
@@ -112,8 +153,15 @@ def _run_of(frame: pd.DataFrame) -> tuple[str, str]:
 
 
 def _read_run(path: Path, columns: list[str]) -> pd.DataFrame:
-    try:
+    with _named(path):
         return pd.read_parquet(path, columns=columns)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a table is read into a sentence that names it."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: run the metrics of that run again.") from error
     except (pa.ArrowException, OSError, KeyError) as error:

@@ -61,7 +61,7 @@ def multiplicities(sample_ids: np.ndarray, resamples: int, seed: int) -> np.ndar
 def poisson_table() -> np.ndarray:
     """Return Poisson(1) as 2^16 equally likely values, ascending, whose mean is exactly 1.
 
-    The shares differ from the true ones by less than 2^-15.
+    The shares differ from the true ones by less than 2^-14.
     """
     size = 1 << _BITS
     shares = [round(size * math.exp(-1) / math.factorial(value)) for value in range(9)]

@@ -25,12 +25,9 @@ from lensbench.metrics.answer_way import answer_way
 from lensbench.metrics.options import MetricOptions
 from lensbench.metrics.rundata import Block, Run
 from lensbench.metrics.shards import HEADS, Shards, joined, open_run
-from lensbench.metrics.tables import RUN_TABLES, finished
+from lensbench.metrics.tables import PER_SAMPLE, RUN_TABLES, finished
 from lensbench.metrics.tally import Tally
 from lensbench.metrics.tokens import tokens
-
-#: The table with a row a sample and step, which is as long as the run.
-PER_SAMPLE = "convergence"
 
 #: table → what makes it of a run and the sums over its samples.
 _MAKERS: dict[str, Callable[[Run, Tally], list[pd.DataFrame]]] = {

@@ -50,6 +50,9 @@ RUN_TABLES: dict[str, list[str]] = {
     ],
 }  # fmt: skip
 
+#: The table with a row a sample and step, which is as long as the run.
+PER_SAMPLE = "convergence"
+
 #: table → columns, for the tables made from the models' folders.
 MODEL_TABLES: dict[str, list[str]] = {
     "gates": ["model", "check", "value", "limit", "passed"],
