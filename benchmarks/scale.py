@@ -23,6 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+
 from synthetic import Planted, Shape, shards_of, write_run
 
 #: TallyQA's test questions through a model of Qwen2-VL-2B's size, which answers in two tokens.
@@ -95,7 +96,9 @@ def main() -> None:
     """Measure what is asked for, print a line each and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--tallyqa", action="store_true", help="all of TallyQA's test questions too")
+    parser.add_argument(
+        "--tallyqa", action="store_true", help="all of TallyQA's test questions too"
+    )
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--place", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--out", type=Path)

@@ -112,9 +112,7 @@ def _forms() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def _shard(
-    shape: Shape, shard: int, forms: pd.DataFrame
-) -> tuple[dict[str, pa.Table], Planted]:
+def _shard(shape: Shape, shard: int, forms: pd.DataFrame) -> tuple[dict[str, pa.Table], Planted]:
     rng = np.random.default_rng([_SEED, shard])
     start = shard * shape.shard_samples
     n = min(shape.shard_samples, shape.samples - start)
@@ -135,9 +133,7 @@ def _shard(
     return tables, Planted(int(settled.sum()), int(right.sum()))
 
 
-def _samples(
-    shape: Shape, names: list[str], answers: np.ndarray, final: np.ndarray
-) -> pa.Table:
+def _samples(shape: Shape, names: list[str], answers: np.ndarray, final: np.ndarray) -> pa.Table:
     n = len(names)
     text = {
         "prompt": "How many apples are there? Answer with a number.",
@@ -151,7 +147,9 @@ def _samples(
         {
             "sample_id": names,
             **{name: pa.array([value] * n) for name, value in text.items()},
-            **{name: pa.array(np.full(n, value, dtype=np.int32)) for name, value in numbers.items()},
+            **{
+                name: pa.array(np.full(n, value, dtype=np.int32)) for name, value in numbers.items()
+            },
             "generated": [str(answer) for answer in answers],
             "generated_ids": pa.array([[int(one)] * shape.steps for one in final]),
             "gold": [f"number:{answer}" for answer in answers],

@@ -21,7 +21,7 @@ from scipy.stats import hypergeom
 
 from lensbench.errors import ConfigError, DataError
 from lensbench.lexicon import Lexicon, fold
-from lensbench.metrics.shards import Shards, open_run
+from lensbench.metrics.reading import Shards, open_run
 from lensbench.shards import shard_folders
 from lensbench.trace import read_meta
 

@@ -23,8 +23,8 @@ from lensbench.metrics import (
 )
 from lensbench.metrics.answer_way import answer_way
 from lensbench.metrics.options import MetricOptions
+from lensbench.metrics.reading import HEADS, Shards, joined, open_run
 from lensbench.metrics.rundata import Block, Run
-from lensbench.metrics.shards import HEADS, Shards, joined, open_run
 from lensbench.metrics.tables import PER_SAMPLE, RUN_TABLES, finished
 from lensbench.metrics.tally import Tally
 from lensbench.metrics.tokens import tokens

@@ -19,9 +19,9 @@ from lensbench.metrics.bootstrap import Bootstrap, Estimate
 from lensbench.metrics.concepts import ALL, by_asked, by_family, families, family_of
 from lensbench.metrics.convergence import convergence_layer, hits
 from lensbench.metrics.options import MetricOptions
+from lensbench.metrics.reading import open_run
 from lensbench.metrics.rundata import Block
 from lensbench.metrics.scripts import script_in_topk
-from lensbench.metrics.shards import open_run
 from lensbench.metrics.study_tables import finished_study
 from lensbench.metrics.tables import along_layers
 

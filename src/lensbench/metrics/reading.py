@@ -1,4 +1,4 @@
-"""A run's shards, opened together and read block by block."""
+"""A run opened from all its shards, and read block by block."""
 
 from __future__ import annotations
 
