@@ -1,6 +1,6 @@
 """How the metrics scale: every table of runs of 10⁴, 10⁵ and 10⁶ samples, and of all of TallyQA.
 
-    python benchmarks/scale.py --sizes 10000 100000 1000000 --tallyqa --out scale.json
+    python benchmarks/scale.py --tallyqa --out scale.json
 
 Each run is written once as traces in the true schema, deleted after, and measured in processes of
 its own: seconds of making all tables, and the most memory the process had. What the metrics find
