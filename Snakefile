@@ -45,6 +45,14 @@ rule all:
         PDF,
 
 
+# A second run in this folder ends here; a dry run, a report and a job never come here.
+onstart:
+    try:
+        only_run()
+    except LensbenchError as error:
+        stop(error)
+
+
 onsuccess:
     if not PDF and config["paper"]["pdf"] == "auto":
         print(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +30,7 @@ from lensbench.explorer_cli import register as register_explorer
 from lensbench.imported_cli import register as register_import
 from lensbench.lexicon_cli import lexicon
 from lensbench.look_cli import register
+from lensbench.made import staged
 from lensbench.notebooks_cli import register as register_notebook
 from lensbench.studies_cli import register as register_studies
 
@@ -47,7 +48,11 @@ app = typer.Typer(
 register(app)  # First in --help: what a newcomer tries first.
 register_import(app)
 app.add_typer(lexicon, name="lexicon", rich_help_panel="The lexicon of answers")
-stage = partial(app.command, rich_help_panel=STAGES)
+
+
+def stage() -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what makes a function a stage's command, which seals what it makes."""
+    return lambda command: app.command(rich_help_panel=STAGES)(staged(command))
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lensbench.cli_options import STAGES, Out
+from lensbench.made import staged
 
 
 def explorer_pages(
@@ -50,4 +51,4 @@ def explorer_index(
 def register(app: typer.Typer) -> None:
     """Put these commands on the command line."""
     for command in (explorer_pages, explorer_index):
-        app.command(rich_help_panel=STAGES)(command)
+        app.command(rich_help_panel=STAGES)(staged(command))

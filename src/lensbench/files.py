@@ -14,6 +14,9 @@ from pathlib import Path
 from lensbench.errors import LensbenchError
 from lensbench.leftovers import held, mark, sweep_once
 
+#: What `atomic_path` has put in its place in this process, for `made` to seal.
+placed: list[Path] = []
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -38,6 +41,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             inside = workdir / target.name
             yield inside
             _put(inside, target)
+            placed.append(target)
     except OSError as error:
         sentence = _sentence(error, target)
         if sentence is None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lensbench.errors import ConfigError
+from lensbench.made import staged
 
 
 def import_patch_lens(
@@ -72,4 +73,4 @@ def _box(text: str) -> list[float] | None:
 
 def register(app: typer.Typer) -> None:
     """Put the command on the command line."""
-    app.command(rich_help_panel="Lenses that others made")(import_patch_lens)
+    app.command(rich_help_panel="Lenses that others made")(staged(import_patch_lens))

@@ -9,6 +9,7 @@ import typer
 
 from lensbench.cli_options import STAGES, Options, settings_of
 from lensbench.errors import ConfigError
+from lensbench.made import staged
 
 
 def notebook(
@@ -30,4 +31,4 @@ def notebook(
 
 def register(app: typer.Typer) -> None:
     """Put the command on the command line."""
-    app.command(rich_help_panel=STAGES)(notebook)
+    app.command(rich_help_panel=STAGES)(staged(notebook))

@@ -25,6 +25,7 @@ from lensbench.cli_options import (
     settings_of,
 )
 from lensbench.errors import ConfigError
+from lensbench.made import staged
 
 
 def closeup(
@@ -187,4 +188,4 @@ def register(app: typer.Typer) -> None:
         closeup, variants, ablate, patch_metrics, variant_metrics, ablation_metrics,
         collect_studies,
     ):  # fmt: skip
-        app.command(rich_help_panel=STAGES)(command)
+        app.command(rich_help_panel=STAGES)(staged(command))

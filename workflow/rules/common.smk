@@ -12,6 +12,7 @@ from lensbench.metrics.study_tables import (
 )
 from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
 from lensbench.paper import PARTS, advice, wants_pdf
+from lensbench.runlock import only_run
 from lensbench.tables import TABLES
 from lensbench.workflow import (
     Catalog,

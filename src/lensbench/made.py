@@ -1,0 +1,120 @@
+"""What a command made, noted beside it: the seal that `lensbench verify` holds the files against.
+
+A command's seal is written last, as `.made/NAME.json` in the folder of its outputs, with the digest
+of every file that it put there. Shards of traces carry their digests in their own provenance, so
+that a job which dies loses none of them; their ledgers say which those are.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from lensbench import files
+from lensbench.files import atomic_path, sha256_of
+from lensbench.runlock import only_writer
+
+FOLDER = ".made"
+PROVENANCE = "provenance.json"
+LEDGERS = "parts"
+#: What snakemake puts into a folder that is an output.
+TIMESTAMP = ".snakemake_timestamp"
+
+
+def staged(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that waits for its turn at its `out`, and seals what it made there."""
+    if "out" not in inspect.signature(command).parameters:
+        return command
+
+    @functools.wraps(command)
+    def in_turn(*args: Any, **kwargs: Any) -> None:
+        out = kwargs.get("out")
+        if out is None:
+            return command(*args, **kwargs)
+        name = command.__name__.replace("_", "-")
+        # What may be written into one folder at the same time: other commands, other parts.
+        parts = [name, *(str(kwargs[key]) for key in ("part", "shard") if kwargs.get(key))]
+        with only_writer(out, "-".join(parts)):
+            del files.placed[:]
+            command(*args, **kwargs)
+            seal(out, name, files.placed, inputs_of(kwargs))
+
+    return in_turn
+
+
+def seal(out: Path, name: str, made: Iterable[Path], inputs: dict[str, str]) -> None:
+    """Note what a command made.
+
+    Args:
+        out: its `--out`: a folder, a file, or the path of files without their endings.
+        name: the command's.
+        made: files and folders that were put in their place; what is gone is left out, and so is a
+            folder whose provenance names its files by their digests.
+        inputs: path → digest of the traces that they were made from.
+    """
+    folder = (out if out.is_dir() else out.parent).absolute()
+    whole = [path.absolute() for path in made if path.exists() and not has_digests(path)]
+    found = sorted({file for path in whole for file in files_below(path)})
+    inside = [file for file in found if file.is_relative_to(folder)]
+    if not inside:
+        return
+    noted = {
+        "command": name,
+        "files": {file.relative_to(folder).as_posix(): sha256_of(file) for file in inside},
+        "traces": inputs,
+    }
+    with atomic_path(seal_of(out, name)) as path:
+        text = json.dumps(noted, indent=1, sort_keys=True, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def seal_of(out: Path, name: str) -> Path:
+    """Return where the seal of a command lies."""
+    if out.is_dir():
+        return out / FOLDER / f"{name}.json"
+    return out.parent / FOLDER / f"{name}-{out.name}.json"
+
+
+def files_below(path: Path) -> list[Path]:
+    """Return a file, or all files in a folder but for seals and snakemake's own, sorted."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file() and file.name != TIMESTAMP and FOLDER not in file.relative_to(path).parts
+    )
+
+
+def has_digests(path: Path) -> bool:
+    """Say whether a folder is a shard whose provenance names its files by their digests."""
+    try:
+        noted = json.loads((path / PROVENANCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(noted, dict) and isinstance(noted.get("files"), dict)
+
+
+def inputs_of(arguments: dict[str, Any]) -> dict[str, str]:
+    """Return the digest of every folder of traces among a command's arguments, by its path."""
+    found = {}
+    for value in arguments.values():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and (digest := digest_of_traces(path)):
+                found[path.as_posix()] = digest
+    return found
+
+
+def digest_of_traces(folder: Path) -> str:
+    """Return one SHA-256 of a run's ledgers, or of a shard's provenance; "" if it has neither."""
+    ledgers = sorted((folder / LEDGERS).glob("*.json"))
+    notes = ledgers or [path for path in [folder / PROVENANCE] if path.is_file()]
+    if not notes:
+        return ""
+    lines = "".join(f"{sha256_of(path)}  {path.name}\n" for path in notes)
+    return hashlib.sha256(lines.encode()).hexdigest()
