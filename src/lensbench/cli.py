@@ -290,6 +290,18 @@ def made(results: Annotated[Path, typer.Argument()] = Path("results")) -> None:
         print(line)
 
 
+@stage()
+def verify(results: Annotated[Path, typer.Argument()] = Path("results")) -> None:
+    """Read all results again: say what is wrong, and which target makes it anew."""
+    from lensbench.verify import verify as read_again
+
+    found = read_again(results)
+    for line in found.lines():
+        print(line)
+    if found.problems:
+        raise typer.Exit(1)
+
+
 register_studies(app)
 register_explorer(app)
 register_notebook(app)

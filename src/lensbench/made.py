@@ -18,10 +18,9 @@ from typing import Any
 from lensbench import files
 from lensbench.files import atomic_path, sha256_of
 from lensbench.runlock import only_writer
+from lensbench.whole import LEDGERS, PROVENANCE, require_whole
 
 FOLDER = ".made"
-PROVENANCE = "provenance.json"
-LEDGERS = "parts"
 #: What snakemake puts into a folder that is an output.
 TIMESTAMP = ".snakemake_timestamp"
 
@@ -40,9 +39,13 @@ def staged(command: Callable[..., None]) -> Callable[..., None]:
         # What may be written into one folder at the same time: other commands, other parts.
         parts = [name, *(str(kwargs[key]) for key in ("part", "shard") if kwargs.get(key))]
         with only_writer(out, "-".join(parts)):
+            folders = traces_among(kwargs)
+            require_whole(folders)
+            # Taken before, since what changes meanwhile is not what was read.
+            inputs = {path.as_posix(): digest_of_traces(path) for path in folders}
             del files.placed[:]
             command(*args, **kwargs)
-            seal(out, name, files.placed, inputs_of(kwargs))
+            seal(out, name, files.placed, inputs)
 
     return in_turn
 
@@ -100,14 +103,15 @@ def has_digests(path: Path) -> bool:
     return isinstance(noted, dict) and isinstance(noted.get("files"), dict)
 
 
-def inputs_of(arguments: dict[str, Any]) -> dict[str, str]:
-    """Return the digest of every folder of traces among a command's arguments, by its path."""
-    found = {}
-    for value in arguments.values():
-        for path in value if isinstance(value, list) else [value]:
-            if isinstance(path, Path) and (digest := digest_of_traces(path)):
-                found[path.as_posix()] = digest
-    return found
+def traces_among(arguments: dict[str, Any]) -> list[Path]:
+    """Return the folders of traces among a command's arguments, but for what it makes."""
+    given = [
+        path
+        for key, value in arguments.items()
+        if key != "out"
+        for path in (value if isinstance(value, list) else [value])
+    ]
+    return [path for path in given if isinstance(path, Path) and digest_of_traces(path)]
 
 
 def digest_of_traces(folder: Path) -> str:

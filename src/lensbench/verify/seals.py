@@ -1,0 +1,65 @@
+"""Seals: every file that a command noted is there, and has the bytes it had then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lensbench.files import sha256_of
+from lensbench.made import FOLDER, digest_of_traces
+from lensbench.verify.problems import Problem
+
+
+def check_seals(root: Path, promised: set[Path]) -> Iterator[Problem]:
+    """Yield what differs from the seals, and add what they promise to `promised`."""
+    for path in sorted(root.rglob(f"{FOLDER}/*.json")):
+        folder = path.parent.parent
+        try:
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            files, traces = _of_texts(noted["files"]), _of_texts(noted["traces"])
+        except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+            yield Problem(root, path, f"is no seal that can be read ({type(error).__name__})")
+            continue
+        promised.add(path)
+        for name, digest in sorted(files.items()):
+            file = folder / name
+            promised.add(file)
+            if not file.is_file():
+                yield Problem(root, file, "is missing, though its job made it")
+            elif sha256_of(file) != digest:
+                yield Problem(root, file, "is not as its job made it (its SHA-256 differs)")
+        yield from _check_inputs(root, folder, files, traces)
+
+
+def _check_inputs(
+    root: Path, folder: Path, files: dict[str, str], traces: dict[str, str]
+) -> Iterator[Problem]:
+    """Yield what was made from traces that are others now."""
+    for name, digest in sorted(traces.items()):
+        # Noted as the workflow names it, from the project's folder.
+        parts = PurePosixPath(name).parts
+        if root.name not in parts:
+            continue
+        place = root.joinpath(*parts[parts.index(root.name) + 1 :])
+        if digest_of_traces(place) != digest:
+            # Deleting one output has its job make all of them.
+            first, more = min(files), f" (as {len(files) - 1} more)" if len(files) > 1 else ""
+            yield Problem(
+                root, folder / first, f"was made from other traces than {place} has now{more}"
+            )
+
+
+def _of_texts(value: Any) -> dict[str, str]:
+    """Return a mapping of texts whose keys stay inside a folder.
+
+    Raises:
+        TypeError: if it is none.
+    """
+    if not isinstance(value, dict):
+        raise TypeError
+    for key, text in value.items():
+        if not isinstance(text, str) or ".." in PurePosixPath(key).parts or "\0" in key:
+            raise TypeError
+    return value

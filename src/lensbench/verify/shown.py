@@ -1,0 +1,76 @@
+"""Figures, tables and pages read again: they open, and are what their names say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from lensbench.verify.problems import Problem
+
+_TAIL = 2048
+
+
+def check_shown(root: Path) -> Iterator[Problem]:
+    """Yield what can't be opened among figures, tables, pages and the paper."""
+    for folder in ("figures", "tables", "explorer", "notebooks", "paper"):
+        for path in sorted((root / folder).rglob("*")):
+            inside = path.relative_to(root / folder).parts
+            # latexmk's own folder, and what lies beside the files that are shown.
+            if any(part.startswith(".") for part in inside) or inside[:1] == ("build",):
+                continue
+            look = _LOOKS.get(path.suffix)
+            if look is None or not path.is_file():
+                continue
+            try:
+                wrong = look(path)
+            except Exception:  # Whatever a reader raises for a file that it can't read.
+                wrong = "can't be opened"
+            if wrong:
+                yield Problem(root, path, wrong)
+    for path in sorted((root / "figures").rglob("*.pdf")):
+        if not path.with_suffix(".png").is_file():
+            yield Problem(root, path.with_suffix(".png"), "is missing beside its PDF")
+
+
+def _pdf(path: Path) -> str:
+    with open(path, "rb") as stream:
+        head = stream.read(5)
+        stream.seek(-min(_TAIL, path.stat().st_size), 2)
+        tail = stream.read()
+    return "" if head == b"%PDF-" and b"%%EOF" in tail else "is no whole PDF"
+
+
+def _png(path: Path) -> str:
+    with Image.open(path) as picture:
+        picture.load()
+        return "" if picture.format == "PNG" else "is no PNG"
+
+
+def _html(path: Path) -> str:
+    with open(path, "rb") as stream:
+        stream.seek(-min(_TAIL, path.stat().st_size), 2)
+        return "" if b"</html>" in stream.read() else "is no whole page"
+
+
+def _text(path: Path) -> str:
+    with open(path, encoding="utf-8") as stream:
+        return "" if any(line.strip() for line in stream) else "is empty"
+
+
+def _cards(path: Path) -> str:
+    cards = json.loads(path.read_text(encoding="utf-8"))["cards"]
+    missing = [card["href"] for card in cards if not (path.parent / card["href"]).is_file()]
+    return f"names the page {missing[0]}, which is not there" if missing else ""
+
+
+_LOOKS: dict[str, Callable[[Path], str]] = {
+    ".pdf": _pdf,
+    ".png": _png,
+    ".html": _html,
+    ".csv": _text,
+    ".tex": _text,
+    ".json": _cards,
+}

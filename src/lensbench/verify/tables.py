@@ -1,0 +1,113 @@
+"""Metric tables read again: their columns, their runs, and that what must be a number is one."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lensbench.metrics.study_tables import (
+    ABLATION_TABLES,
+    PATCH_TABLES,
+    STUDY_TABLES,
+    VARIANT_TABLES,
+)
+from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
+from lensbench.verify.problems import Problem
+
+#: Columns that are empty where there is nothing to tell; everything else must be known.
+MAY_BE_EMPTY = frozenset(
+    {
+        *("enrichment", "concentration", "image_mass_no_sink", "separation", "kind"),
+        *("floor_vocabulary", "floor_random", "names_object", "correct_final"),
+        *("p", "p_floor", "random_median"),
+    }
+)
+
+
+def check_tables(root: Path) -> Iterator[Problem]:
+    """Yield what is wrong with the tables of runs and studies, and with those of all runs."""
+    runs = [path for path in sorted(root.glob("metrics/*/*")) if path.is_dir()]
+    for folder in runs:
+        yield from _check_folder(root, folder, RUN_TABLES)
+    for folder in sorted(path for path in root.glob("studies/*/*") if path.is_dir()):
+        for tables in (PATCH_TABLES, VARIANT_TABLES, ABLATION_TABLES):
+            if any((folder / f"{name}.parquet").exists() for name in tables):
+                yield from _check_folder(root, folder, tables)
+    # Tables of no run yet: the workflow was stopped before, or only asked for a part.
+    if (root / "metrics" / "summary.csv").exists():
+        yield from _check_joined(root, {**RUN_TABLES, **MODEL_TABLES}, _named(runs))
+    if any((root / "metrics" / f"{name}.csv").exists() for name in STUDY_TABLES):
+        yield from _check_joined(root, STUDY_TABLES, set())
+    traced = _named([path for path in root.glob("traces/*/*") if path.is_dir()])
+    for model, dataset in sorted(_named(runs) - traced):
+        folder = root / "traces" / model / dataset
+        yield Problem(root, folder, "is missing, though there are metrics of it")
+
+
+def _named(folders: list[Path]) -> set[tuple[str, str]]:
+    return {(folder.parent.name, folder.name) for folder in folders}
+
+
+def _check_folder(root: Path, folder: Path, tables: Mapping[str, list[str]]) -> Iterator[Problem]:
+    """Yield what is wrong with the tables of one run."""
+    for name, columns in tables.items():
+        path = folder / f"{name}.parquet"
+        if not path.is_file():
+            yield Problem(root, path, "is missing")
+            continue
+        try:
+            table = pq.read_table(path, partitioning=None)
+        except (pa.ArrowException, OSError):
+            yield Problem(root, path, "is damaged")
+            continue
+        if table.column_names != columns:
+            yield Problem(root, path, f"has other columns than {name} must have")
+            continue
+        of = folder.parent.name, folder.name
+        # An imported lens names itself by another model and dataset than its folder's.
+        if of[0] != "imported" and table.num_rows:
+            pairs = zip(*(table[key].unique().to_pylist() for key in columns[:2]), strict=False)
+            if set(pairs) != {of}:
+                yield Problem(root, path, f"is not of {' on '.join(of)} alone")
+                continue
+        empty = [column for column in columns if _unknown(table[column], column)]
+        if empty:
+            yield Problem(root, path, f"has {empty[0]} that is no number or no text")
+
+
+def _unknown(column: pa.ChunkedArray, name: str) -> bool:
+    """Say whether something is unknown, or infinite, where it must not be."""
+    if pa.types.is_floating(column.type):
+        if pc.any(pc.is_inf(column)).as_py():
+            return True
+        column = pc.if_else(pc.is_nan(column), None, column)
+    return name not in MAY_BE_EMPTY and column.null_count > 0
+
+
+def _check_joined(
+    root: Path, tables: Mapping[str, list[str]], runs: set[tuple[str, str]]
+) -> Iterator[Problem]:
+    """Yield what is wrong with the tables of all runs."""
+    for name, columns in tables.items():
+        path = root / "metrics" / f"{name}.csv"
+        if not path.is_file():
+            yield Problem(root, path, "is missing")
+            continue
+        try:
+            with open(path, encoding="utf-8", newline="") as stream:
+                rows = csv.DictReader(stream, strict=True)
+                header = list(rows.fieldnames or [])
+                found = {(row.get("model"), row.get("dataset")) for row in rows}
+        except (OSError, UnicodeDecodeError, csv.Error):
+            yield Problem(root, path, "is damaged")
+            continue
+        if header != columns:
+            yield Problem(root, path, f"has other columns than {name} must have")
+        elif name == "summary" and found != runs:
+            other = sorted(map(str, found ^ runs))
+            yield Problem(root, path, f"is not of the runs that there are: {other[0]}")
