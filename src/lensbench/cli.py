@@ -25,7 +25,7 @@ from lensbench.cli_options import (
     fitting,
     settings_of,
 )
-from lensbench.errors import LensbenchError
+from lensbench.errors import LensbenchError, sentence_of
 from lensbench.explorer_cli import register as register_explorer
 from lensbench.imported_cli import register as register_import
 from lensbench.lexicon_cli import lexicon
@@ -61,6 +61,12 @@ def main() -> None:
         app()
     except LensbenchError as error:
         print(f"lensbench: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except (OSError, MemoryError, RuntimeError) as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        print(f"lensbench: {sentence}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class LensbenchError(Exception):
     """Bad input, met with one sentence that names the file or key and what to do."""
@@ -30,3 +32,32 @@ class TraceError(LensbenchError):
 def reason_of(error: BaseException) -> str:
     """Return in one line what an error of another library says, at most 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """Return what to tell a user of a fault of the machine; None of any other error.
+
+    Args:
+        error: what another library raised where nobody expected it.
+    """
+    if isinstance(error, MemoryError):
+        return "Memory ran out: close other programs or use a machine with more, then run again."
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return f"No disk space is left{where}: free some, then run again."
+        if error.errno == errno.EROFS:
+            return f"The disk is read-only{where}: make it writable, then run again."
+        if error.errno == errno.ENOMEM:
+            return (
+                "Memory ran out: close other programs or use a machine with more, then run again."
+            )
+    # PyTorch's words; they may be raised wherever the process is when a worker dies.
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        return (
+            "A process that reads pictures was ended (by the system, if memory ran out): run "
+            "again, with extraction.workers at 0 if it happens again."
+        )
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return "Memory ran out: close other programs or use a machine with more, then run again."
+    return None

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lensbench.errors import DataError, reason_of
+from lensbench.errors import DataError, LensbenchError, reason_of, sentence_of
 from lensbench.models.batches import join
 from lensbench.models.prompt import Encoded, Prompter, open_picture
 from lensbench.variants import NATIVE, shown
@@ -150,13 +150,16 @@ def prepared(
         new_tokens: that are to be generated.
         workers: number of processes; 0 prepares them here, when they are asked for.
         variant: what of the pictures is shown, as `variants.shown` takes it.
+
+    Raises:
+        LensbenchError: if one of the processes is gone.
     """
     data = _Samples(prompter, Path(folder), rows, new_tokens, variant)
     if not workers:
         yield from (data[index] for index in range(len(data)))
         return
     # Forked: the processors' classes made at run time can't be sent to a fresh process.
-    yield from DataLoader(
+    samples = DataLoader(
         data,
         batch_size=None,
         num_workers=workers,
@@ -164,6 +167,14 @@ def prepared(
         collate_fn=_as_is,
         multiprocessing_context="fork",
     )
+    try:
+        yield from samples
+    except RuntimeError as error:
+        # What a worker raises is told as it is; that one is gone, in one sentence.
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        raise LensbenchError(sentence) from error
 
 
 def batches(

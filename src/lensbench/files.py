@@ -80,7 +80,7 @@ def _set_aside(target: Path, aside: Path) -> None:
 
 def _sentence(error: OSError, target: Path) -> str | None:
     """Return what to tell a user whose file system is full or closed; None of any other error."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"No disk space left to write {target}: free some, then run again."
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
         return f"{target} can't be made ({error.strerror}): name another place."

@@ -23,6 +23,8 @@ from lensbench.whole import LEDGERS, PROVENANCE, require_whole
 FOLDER = ".made"
 #: What snakemake puts into a folder that is an output.
 TIMESTAMP = ".snakemake_timestamp"
+#: Arguments by which jobs that write into one folder at the same time differ.
+_TOLD_APART = ("part", "shards")
 
 
 def staged(command: Callable[..., None]) -> Callable[..., None]:
@@ -37,8 +39,8 @@ def staged(command: Callable[..., None]) -> Callable[..., None]:
             return command(*args, **kwargs)
         name = command.__name__.replace("_", "-")
         # What may be written into one folder at the same time: other commands, other parts.
-        parts = [name, *(str(kwargs[key]) for key in ("part", "shard") if kwargs.get(key))]
-        with only_writer(out, "-".join(parts)):
+        told = [f"{key}{kwargs[key]}" for key in _TOLD_APART if kwargs.get(key) is not None]
+        with only_writer(out, "-".join([name, *told])):
             folders = traces_among(kwargs)
             require_whole(folders)
             # Taken before, since what changes meanwhile is not what was read.
@@ -61,7 +63,7 @@ def seal(out: Path, name: str, made: Iterable[Path], inputs: dict[str, str]) -> 
         inputs: path → digest of the traces that they were made from.
     """
     folder = (out if out.is_dir() else out.parent).absolute()
-    whole = [path.absolute() for path in made if path.exists() and not has_digests(path)]
+    whole = [path.absolute() for path in made if path.exists() and not _has_digests(path)]
     found = sorted({file for path in whole for file in files_below(path)})
     inside = [file for file in found if file.is_relative_to(folder)]
     if not inside:
@@ -94,8 +96,10 @@ def files_below(path: Path) -> list[Path]:
     )
 
 
-def has_digests(path: Path) -> bool:
-    """Say whether a folder is a shard whose provenance names its files by their digests."""
+def _has_digests(path: Path) -> bool:
+    """Say whether a path is a shard whose provenance names its files by digest, or a ledger."""
+    if path.parent.name == LEDGERS and path.suffix == ".json":
+        return True
     try:
         noted = json.loads((path / PROVENANCE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
