@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+_MEMORY = "Memory ran out: close other programs or use a machine with more, then run again."
+
 
 class LensbenchError(Exception):
     """Bad input, met with one sentence that names the file or key and what to do."""
@@ -41,7 +43,7 @@ def sentence_of(error: BaseException) -> str | None:
         error: what another library raised where nobody expected it.
     """
     if isinstance(error, MemoryError):
-        return "Memory ran out: close other programs or use a machine with more, then run again."
+        return _MEMORY
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -49,9 +51,7 @@ def sentence_of(error: BaseException) -> str | None:
         if error.errno == errno.EROFS:
             return f"The disk is read-only{where}: make it writable, then run again."
         if error.errno == errno.ENOMEM:
-            return (
-                "Memory ran out: close other programs or use a machine with more, then run again."
-            )
+            return _MEMORY
     # PyTorch's words; they may be raised wherever the process is when a worker dies.
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
         return (
@@ -59,5 +59,5 @@ def sentence_of(error: BaseException) -> str | None:
             "again, with extraction.workers at 0 if it happens again."
         )
     if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
-        return "Memory ran out: close other programs or use a machine with more, then run again."
+        return _MEMORY
     return None
