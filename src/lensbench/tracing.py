@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lensbench.errors import LensbenchError
+from lensbench.errors import LensbenchError, ModelError
 from lensbench.feed import Batch
 from lensbench.lens.generate import Traced, trace_batch
 from lensbench.lens.groups import TokenGroups
@@ -117,6 +117,7 @@ def trace_rows(
         reader=reader,
     )
     sample, step = (index.to(traced.residuals.device) for index in traced.steps())
+    _require_numbers(traced.residuals[sample, step], [names[i] for i in sample.tolist()], step)
     gold = groups.of([kept[index]["gold"] for index in sample.tolist()])
     readout = read_out(
         traced.residuals[sample, step],
@@ -147,6 +148,27 @@ def trace_rows(
         tables,
         sample_rows(loaded, kept, encoded, traced.ids),
         dict(zip(names, norms, strict=True)),
+    )
+
+
+def _require_numbers(states: Tensor, names: Sequence[str], steps: Tensor) -> None:
+    """Refuse hidden states that hold no numbers, and name the sample: nothing of it is kept.
+
+    Args:
+        states: [rows, L + 1, width].
+        names: the sample of each row.
+        steps: the step of each row.
+
+    Raises:
+        ModelError: naming the first such sample, step and layer.
+    """
+    wrong = ~torch.isfinite(states).all(dim=-1)
+    if not bool(wrong.any()):
+        return
+    row, layer = (int(index) for index in wrong.nonzero()[0])
+    raise ModelError(
+        f"Sample {names[row]}: the model's hidden states at step {int(steps[row])}, layer {layer}, "
+        "are no finite numbers: leave the sample out, or use another dtype (float32)."
     )
 
 

@@ -16,7 +16,10 @@ QUICK = os.environ.get("QUICK", "") not in ("", "0")
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Return a place whose run came to its end by itself."""
+    """Return a place whose run came to its end by itself.
+
+    FAULTS_KEEP names a folder where it is kept for the next time, as long as the code is the same.
+    """
     targets = TARGETS if QUICK else (*TARGETS, PAPER)
     if not QUICK and shutil.which("lualatex") is None:
         pytest.fail(
@@ -24,7 +27,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
             "run `make test-faults QUICK=1`.",
             pytrace=False,
         )
-    place = new_place(tmp_path_factory.mktemp("faults") / "undisturbed")
+    kept = os.environ.get("FAULTS_KEEP")
+    tree = Path(kept) if kept else tmp_path_factory.mktemp("faults") / "undisturbed"
+    place = Place(tree) if tree.exists() else new_place(tree)
     place.whole(*targets)
     return place
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.faults.conftest import QUICK
 from tests.faults.places import (
+    METRICS,
     PAPER,
     PATIENCE_S,
     TARGETS,
@@ -28,11 +29,12 @@ from tests.faults.places import (
 
 SEED = int(os.environ.get("FAULTS_SEED", "6"))
 
+ONE_RUN = "results/metrics/lensbench-llava/fills"
 #: Round → kills, kills in the short cut, what is removed before it begins, what is asked for.
 ROUNDS: dict[str, tuple[int, int, tuple[str, ...], tuple[str, ...]]] = {
-    "extraction": (50, 6, ("results/traces",), TARGETS),
-    "metrics": (20, 3, ("results/metrics",), TARGETS),
-    "figures": (18, 3, ("results/figures", "results/tables"), TARGETS),
+    "extraction": (50, 5, ("results/traces", ONE_RUN), (f"{ONE_RUN}/summary.parquet",)),
+    "metrics": (20, 3, ("results/metrics",), (METRICS,)),
+    "figures": (18, 2, ("results/figures", "results/tables"), TARGETS),
     "paper": (12, 0, (PAPER, "results/paper/numbers.tex", "results/paper/build"), (PAPER,)),
 }
 WHO = ("everything", "a job", "snakemake")
