@@ -4,11 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help reproduce test check format golden coverage lock gallery readme environment clean
+.PHONY: help reproduce test test-faults check format golden coverage lock gallery readme environment clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 reproduce: environment ## make everything: data, traces, metrics, figures, tables, paper
 	@bash scripts/latex.sh
@@ -19,6 +19,10 @@ test: environment ## run all tests
 	@bash scripts/browser.sh
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
 		--ignore=tests/cluster --ignore=tests/faults --ignore=tests/fuzz
+
+test-faults: environment ## kill runs, fill disks, damage files: QUICK=1 for a short cut of it
+	@OMP_NUM_THREADS=1 QUICK=$(QUICK) timeout --foreground -k 30 20m \
+		$(BIN)/python -m pytest -q -s tests/faults
 
 check: environment ## run the linters and the type checker
 	$(BIN)/ruff check .

@@ -41,21 +41,32 @@ def require_whole(folders: Iterable[Path]) -> None:
 
 
 def _require(shard: Path, voucher: Path) -> None:
-    for name, digest in _files_of(shard):
-        path = shard / name
+    wrong = _wrong_with(shard)
+    if not wrong:
+        return
+    again = f"delete {voucher}, then run again"
+    with suppress(OSError):
+        voucher.unlink()
+        again = f"{voucher} is removed, so that the next run makes it anew"
+    raise TraceError(f"{wrong}: {again}.")
+
+
+def _wrong_with(shard: Path) -> str:
+    """Return the first thing that is not as it was written, or not as it is written now."""
+    # Reading the schema takes as long as all of pyarrow.
+    from lensbench.trace_schema import SCHEMA_VERSION
+
+    version, files = _noted_in(shard)
+    if version not in (None, SCHEMA_VERSION):
+        return f"{shard}/ is written by schema {version}, this is {SCHEMA_VERSION}"
+    for name, digest in sorted(files.items()):
         try:
-            found = sha256_of(path)
+            found = sha256_of(shard / name)
         except OSError as error:
-            what = f"{path} can't be read ({error.strerror})"
-        else:
-            if found == digest:
-                continue
-            what = f"{path} was damaged or changed after it was made"
-        again = f"delete {voucher}"
-        with suppress(OSError):
-            voucher.unlink()
-            again = f"{voucher} is removed, so that the next run makes it anew"
-        raise TraceError(f"{what}: {again}.")
+            return f"{shard / name} can't be read ({error.strerror})"
+        if found != digest:
+            return f"{shard / name} was damaged or changed after it was made"
+    return ""
 
 
 def _shards_of(ledger: Path) -> Iterator[str]:
@@ -65,8 +76,10 @@ def _shards_of(ledger: Path) -> Iterator[str]:
             yield str(int(entry["shard"]))
 
 
-def _files_of(shard: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the files that a shard's provenance names, with their digests."""
-    with suppress(OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+def _noted_in(shard: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the schema and the files, with their digests, that a shard's provenance names."""
+    with suppress(OSError, ValueError, RecursionError, AttributeError):
         noted = json.loads((shard / PROVENANCE).read_text(encoding="utf-8"))
-        yield from sorted(noted["files"].items())
+        files = noted.get("files")
+        return noted.get("schema_version"), files if isinstance(files, dict) else {}
+    return None, {}

@@ -8,10 +8,33 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.faults.places import PAPER, TARGETS, Place, new_place
+from tests.faults.places import PAGES, PAPER, TARGETS, Place, new_place
 
 #: The short cut that fits into a check of every change: no paper, few kills.
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
+#: What of the machine and of damage is in it, by parts of the tests' names; all else always is.
+IN_QUICK = {
+    "test_machine.py": (
+        "at_one_sample_names_it_and_costs_no_other_shard[nan",
+        "fills_is_told",
+        "worker",
+    ),
+    "test_damage.py": ("flip-trajectory", "age-samples", "results/traces"),
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, in the short cut, what takes longest."""
+    if not QUICK:
+        return
+    left = [
+        item
+        for item in items
+        if item.path.name in IN_QUICK
+        and not any(part in item.name for part in IN_QUICK[item.path.name])
+    ]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +43,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
     FAULTS_KEEP names a folder where it is kept for the next time, as long as the code is the same.
     """
-    targets = TARGETS if QUICK else (*TARGETS, PAPER)
+    targets = (*TARGETS, *PAGES) if QUICK else (*TARGETS, *PAGES, PAPER)
     if not QUICK and shutil.which("lualatex") is None:
         pytest.fail(
             "The paper is killed too, and needs LaTeX: install it (`lensbench made` says how), or "

@@ -1,0 +1,104 @@
+"""Seals name every file a command made, by digests that anyone can check; traces keep their own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from lensbench.errors import TraceError
+from lensbench.files import atomic_path
+from lensbench.made import digest_of_traces, staged
+from lensbench.whole import require_whole
+
+
+def write(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@staged
+def paint(out: Path, name: str = "") -> None:
+    """Write two files of one stem."""
+    for ending in ("pdf", "png"):
+        write(out.with_suffix(f".{ending}"), ending)
+
+
+@staged
+def gather(traces: list[Path], out: Path) -> None:
+    """Write a folder with a file into another, and a shard with digests of its own beside it."""
+    with atomic_path(out / "inside") as folder:
+        folder.mkdir()
+        (folder / "a.csv").write_text("a")
+    shard(out / "0", "b")
+
+
+def shard(folder: Path, text: str) -> None:
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "samples.parquet").write_text(text)
+        noted = {"files": {"samples.parquet": sha256(text)}}
+        (temporary / "provenance.json").write_text(json.dumps(noted))
+
+
+def run_of(folder: Path) -> None:
+    """Make a run of two shards, one ledger each."""
+    for number in (0, 1):
+        shard(folder / str(number), f"shard {number}")
+        write(folder / "parts" / f"{number}.json", json.dumps({"shards": [{"shard": number}]}))
+
+
+def test_a_seal_lies_beside_what_was_made_and_names_it_alone(tmp_path: Path) -> None:
+    (tmp_path / "older.pdf").write_text("older")
+    paint(out=tmp_path / "figure", name="x")
+    seals = list(tmp_path.rglob("*.json"))
+    assert [path.relative_to(tmp_path).as_posix() for path in seals] == [".made/paint-figure.json"]
+    assert json.loads(seals[0].read_text()) == {
+        "command": "paint",
+        "files": {"figure.pdf": sha256("pdf"), "figure.png": sha256("png")},
+        "traces": {},
+    }
+
+
+def test_a_seal_of_a_folder_notes_the_traces_and_leaves_shards_to_their_provenance(
+    tmp_path: Path,
+) -> None:
+    run_of(tmp_path / "run")
+    gather(traces=[tmp_path / "run"], out=tmp_path / "out")
+    seal = json.loads((tmp_path / "out" / ".made" / "gather.json").read_text())
+    assert seal["files"] == {"inside/a.csv": sha256("a")}
+    ledgers = [(tmp_path / "run" / "parts" / f"{n}.json").read_text() for n in (0, 1)]
+    lines = "".join(f"{sha256(text)}  {number}.json\n" for number, text in enumerate(ledgers))
+    assert seal["traces"] == {(tmp_path / "run").as_posix(): sha256(lines)}
+
+
+def test_nothing_is_computed_from_a_shard_that_was_changed(tmp_path: Path) -> None:
+    run_of(tmp_path / "run")
+    (tmp_path / "run" / "1" / "samples.parquet").write_text("Shard 1")
+    with pytest.raises(TraceError) as caught:
+        gather(traces=[tmp_path / "run"], out=tmp_path / "out")
+    assert str(caught.value) == (
+        f"{tmp_path}/run/1/samples.parquet was damaged or changed after it was made: "
+        f"{tmp_path}/run/parts/1.json is removed, so that the next run makes it anew."
+    )
+    assert not (tmp_path / "out").exists()
+    # The other part keeps its ledger, and the shard stays until it is made again.
+    assert (tmp_path / "run" / "parts" / "0.json").exists()
+    assert not (tmp_path / "run" / "parts" / "1.json").exists()
+    assert (tmp_path / "run" / "1" / "samples.parquet").exists()
+
+
+def test_a_shard_alone_is_held_against_its_own_provenance(tmp_path: Path) -> None:
+    shard(tmp_path / "shard", "whole")
+    require_whole([tmp_path / "shard"])
+    (tmp_path / "shard" / "samples.parquet").unlink()
+    with pytest.raises(TraceError, match="can't be read"):
+        require_whole([tmp_path / "shard"])
+    # Without its note the shard is no output any more, and is made again.
+    assert digest_of_traces(tmp_path / "shard") == ""
