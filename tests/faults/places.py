@@ -40,12 +40,16 @@ figures: {examples: 2}
 
 RUN = "results/traces/lensbench-llava/fills"
 METRICS = "results/metrics/summary.csv"
+LEDGERS = tuple(f"{RUN}/parts/{part}.json" for part in range(3))
+#: Named one by one, since nothing is made for a file that is there already.
+TRACED = (*LEDGERS, METRICS)
 #: From traces to what is shown; the paper takes every figure and is asked for apart.
 TARGETS = (
     "results/figures/accuracy_by_layer.pdf",
     "results/figures/lensbench-llava/fills/tokens.pdf",
     "results/tables/summary.csv",
 )
+ALL = (*TRACED, *TARGETS)
 #: What is not killed, and read again by `lensbench verify` all the same.
 PAGES = ("results/explorer/index.html", "results/paper/numbers.tex")
 PAPER = "results/paper/lensbench.pdf"

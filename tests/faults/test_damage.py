@@ -12,9 +12,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from tests.faults.places import (
+    ALL,
     METRICS,
     RUN,
-    TARGETS,
+    TRACED,
     Place,
     content,
     leftovers,
@@ -79,7 +80,7 @@ def test_metrics_refuse_a_shard_that_is_not_as_it_was_made(
     assert f"{SHARD}/" in refused(done.stdout)
     assert not (place.results / "metrics/lensbench-llava/fills/summary.parquet").exists()
     # The next run makes that shard again, and no other.
-    place.whole(*TARGETS)
+    place.whole(*TRACED)
     assert content(place.results) == content(undisturbed.results)
     again = whole_shards(place)
     same = {name for name, made in again.items() if whole.get(name) == made}
@@ -104,11 +105,11 @@ def test_a_clock_that_jumped_back_loses_nothing_and_ends(
     shift(place, older, DAY_S)
     place.remove("results/tables", f"{RUN}/parts/0.json")
     whole = whole_shards(place)
-    place.whole(*TARGETS)
+    place.whole(*ALL)
     assert content(place.results) == content(undisturbed.results)
     assert whole_shards(place) == whole
     # Nor does it run for ever: a second run finds everything done.
-    assert "Nothing to be done" in place.whole(*TARGETS)
+    assert "Nothing to be done" in place.whole(*ALL)
 
 
 def test_a_clock_that_jumps_back_during_a_run_is_not_noticed(
@@ -118,7 +119,7 @@ def test_a_clock_that_jumps_back_during_a_run_is_not_noticed(
     place.whole(f"{RUN}/parts/0.json", f"{RUN}/parts/1.json")
     shift(place, RUN, DAY_S)
     begun = time.time()
-    place.whole(*TARGETS)
+    place.whole(*ALL)
     assert (place.tree / RUN / "parts" / "0.json").stat().st_mtime > begun, "moved by this test"
     assert content(place.results) == content(undisturbed.results)
-    assert "Nothing to be done" in place.whole(*TARGETS)
+    assert "Nothing to be done" in place.whole(*ALL)

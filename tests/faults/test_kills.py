@@ -164,19 +164,19 @@ def test_results_are_the_same_bytes_whenever_and_however_a_run_is_killed(
 
 
 def test_no_run_begins_in_a_folder_where_another_is_at_work(place: Place) -> None:
-    place.remove("results/traces")
-    first = place.start(*TARGETS)
+    place.remove("results/traces", "results/metrics")
+    first = place.start(METRICS)
     try:
         while first.poll() is None and not jobs_in(first.pid):
             time.sleep(0.02)
-        second = place.run(*TARGETS)
+        second = place.run(METRICS)
         assert second.returncode == 1
         said = [line for line in second.stdout.splitlines() if line.startswith("lensbench: ")]
         assert len(said) == 1
         assert said[0].startswith(f"lensbench: Another run is at work in {place.tree} (process ")
         assert "Traceback" not in second.stdout
         # Who only looks is let in.
-        assert place.run("-n", *TARGETS).returncode == 0
+        assert place.run(METRICS, "-n").returncode == 0
         assert first.wait(PATIENCE_S) == 0
     finally:
         send(alive_in(first.pid))
@@ -185,8 +185,8 @@ def test_no_run_begins_in_a_folder_where_another_is_at_work(place: Place) -> Non
 def test_two_runs_started_at_once_are_one_run_and_one_sentence(
     undisturbed: Place, place: Place
 ) -> None:
-    place.remove("results/traces")
-    runs = [place.start(*TARGETS) for _ in range(2)]
+    place.remove("results/traces", "results/metrics")
+    runs = [place.start(METRICS) for _ in range(2)]
     try:
         ends = sorted(run.wait(PATIENCE_S) for run in runs)
     finally:

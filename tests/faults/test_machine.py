@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from tests.faults.places import (
+    ALL,
     METRICS,
     PATIENCE_S,
     RUN,
     TARGETS,
+    TRACED,
     Place,
     content,
     leftovers,
@@ -62,7 +64,7 @@ def test_a_fault_at_one_sample_names_it_and_costs_no_other_shard(
     kept = whole_shards(place)
     assert sorted(Path(name).name for name in kept) == ["6", "7"]
     assert not (place.tree / RUN / "8").exists()
-    place.whole(METRICS)
+    place.whole(*TRACED)
     assert {name: whole_shards(place)[name] for name in kept} == kept
     assert content(place.results) == content(undisturbed.results)
     assert not leftovers(place)
@@ -72,7 +74,7 @@ def test_a_batch_that_does_not_fit_is_halved(
     undisturbed: Place, place: Place, planted: dict[str, str]
 ) -> None:
     place.remove(RUN)
-    said = place.whole(METRICS, PLANT="oom", **planted)
+    said = place.whole(*TRACED, PLANT="oom", **planted)
     assert "Memory ran out at a batch of 2: going on with batches of 1" in said
     # Sums of another order differ in their last digits, so that only these are the same bytes.
     for shard in range(18):
@@ -92,7 +94,7 @@ def test_a_worker_that_is_killed_ends_the_job_and_does_not_hang(
     assert done.returncode != 0
     assert "A process that reads pictures was ended" in refused(done.stdout)
     # How many workers there are changes nothing in what is made.
-    place.whole(METRICS)
+    place.whole(*TRACED)
     assert content(place.results) == content(undisturbed.results)
     assert not leftovers(place)
 
@@ -144,7 +146,7 @@ def test_a_disk_that_fills_is_told_and_the_next_run_goes_on(
     place.remove(folder)
     said = on_a_disk(place, folder, f"-t tmpfs -o size={size_k}k tmpfs", target)
     assert "No disk space" in refused(said)
-    place.whole(*TARGETS)
+    place.whole(*ALL)
     assert content(place.results) == content(undisturbed.results)
     assert not leftovers(place)
 
@@ -157,6 +159,6 @@ def test_a_disk_that_is_read_only_is_told_and_the_next_run_goes_on(
     place.remove(folder)
     said = on_a_disk(place, folder, "-t tmpfs -o ro tmpfs", target)
     assert "Read-only file system" in refused(said)
-    place.whole(*TARGETS)
+    place.whole(*ALL)
     assert content(place.results) == content(undisturbed.results)
     assert not leftovers(place)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from tests.faults.places import RUN, TARGETS, Place
+from tests.faults.places import ALL, RUN, Place
 from tests.faults.test_damage import age, cut, flip
 
 from lensbench.verify import verify
@@ -134,11 +134,11 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
         "snakemake --cores all results/datasets/fills/manifest.parquet",
     ),
     "a picture has a flipped bit": (
-        *("datasets/fills/images/fills-00003.png", flip, "is not as its job made it"),
+        *("datasets/fills/images/fill-00003.png", flip, "is not as its job made it"),
         "snakemake --cores all results/datasets/fills/manifest.parquet",
     ),
     "a picture is gone": (
-        *("datasets/fills/images/fills-00003.png", Path.unlink, "is missing"),
+        *("datasets/fills/images/fill-00003.png", Path.unlink, "is missing"),
         "snakemake --cores all results/datasets/fills/manifest.parquet",
     ),
     "a gate was not passed": (
@@ -277,9 +277,7 @@ def test_damage_is_found_and_the_line_says_which_target_makes_it_anew(
     where, harm, told, target = DAMAGE[name]
     harm(results / where)
     lines = list(verify(results).lines())
-    about = [line for line in lines if told in line]
-    assert len(about) == 1, "\n".join(lines)
-    assert target in about[0]
+    assert len([line for line in lines if told in line and target in line]) == 1, lines
     assert all("\n" not in line for line in lines)
 
 
@@ -305,5 +303,5 @@ def test_what_the_line_says_makes_the_results_whole_again(place: Place) -> None:
         doomed, _, target = steps.partition(", then ")
         place.remove(*doomed.split())
         place.whole(target.strip("`").split()[-1])
-    place.whole(*TARGETS)
+    place.whole(*ALL)
     assert place.lensbench("verify").stdout.endswith("all as they were made\n")

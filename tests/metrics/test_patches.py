@@ -185,7 +185,7 @@ def test_the_stage_writes_every_table_for_close_ups_and_imports(
     done = lensbench("patch-metrics", str(folder), "--out", "out", "--options", options)
     assert done.returncode == 0, done.stderr
     wanted = [name for name in STUDY_TABLES if name.startswith("patch_")]
-    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == sorted(wanted)
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.parquet")) == sorted(wanted)
     for name in wanted:
         assert list(pd.read_parquet(tmp_path / f"out/{name}.parquet")) == STUDY_TABLES[name]
     done = lensbench("patch-metrics", str(folder), "--out", "out", "--options", '{"tau": 1}')

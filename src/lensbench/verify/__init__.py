@@ -52,10 +52,11 @@ def verify(results: str | Path = "results") -> Verified:
     for check in (check_seals, check_datasets, check_models, check_traces):
         found.problems += check(root, promised)
     found.problems += check_tables(root)
-    found.problems += check_shown(root)
+    found.problems += check_shown(root, promised)
     found.problems += check_leftovers(root, promised)
-    # What a digest told already is not told again by what could not be read.
-    found.problems = list(_first_of_each(found.problems))
+    # What a digest told already is not told again by what could not be read. What is made first
+    # is told first, so that the lines can be followed one by one.
+    found.problems = sorted(_first_of_each(found.problems), key=lambda problem: problem.stage)
     found.files = len(promised)
     found.runs = sum(path.is_dir() for path in root.glob("traces/*/*"))
     return found

@@ -8,6 +8,10 @@ from pathlib import Path
 
 from lensbench.made import FOLDER
 
+_STAGES = (
+    *("datasets", "models", "imported", "traces", "closeups", "variants", "metrics", "ablations"),
+    *("studies", "figures", "tables", "explorer", "notebooks", "paper"),
+)
 #: command → an output of it, in the folder of its seal.
 _FIRST = {
     "dataset": "manifest.parquet",
@@ -48,6 +52,12 @@ class Problem:
     root: Path
     path: Path
     what: str
+
+    @property
+    def stage(self) -> int:
+        """Its place in the order in which things are made."""
+        first = self.path.relative_to(self.root).parts[:1]
+        return _STAGES.index(first[0]) if first and first[0] in _STAGES else len(_STAGES)
 
     def __str__(self) -> str:
         doomed, target = remedy(self.path.relative_to(self.root))

@@ -8,31 +8,26 @@ from pathlib import Path
 
 from PIL import Image
 
+from lensbench.made import FOLDER
 from lensbench.verify.problems import Problem
 
+_FOLDERS = ("figures", "tables", "explorer", "notebooks", "paper")
 _TAIL = 2048
 
 
-def check_shown(root: Path) -> Iterator[Problem]:
+def check_shown(root: Path, promised: set[Path]) -> Iterator[Problem]:
     """Yield what can't be opened among figures, tables, pages and the paper."""
-    for folder in ("figures", "tables", "explorer", "notebooks", "paper"):
-        for path in sorted((root / folder).rglob("*")):
-            inside = path.relative_to(root / folder).parts
-            # latexmk's own folder, and what lies beside the files that are shown.
-            if any(part.startswith(".") for part in inside) or inside[:1] == ("build",):
-                continue
-            look = _LOOKS.get(path.suffix)
-            if look is None or not path.is_file():
-                continue
-            try:
-                wrong = look(path)
-            except Exception:  # Whatever a reader raises for a file that it can't read.
-                wrong = "can't be opened"
-            if wrong:
-                yield Problem(root, path, wrong)
-    for path in sorted((root / "figures").rglob("*.pdf")):
-        if not path.with_suffix(".png").is_file():
-            yield Problem(root, path.with_suffix(".png"), "is missing beside its PDF")
+    for path in sorted(promised):
+        parts = path.relative_to(root).parts
+        look = _LOOKS.get(path.suffix)
+        if parts[0] not in _FOLDERS or look is None or FOLDER in parts or not path.is_file():
+            continue
+        try:
+            wrong = look(path)
+        except Exception:  # Whatever a reader raises for a file that it can't read.
+            wrong = "can't be opened"
+        if wrong:
+            yield Problem(root, path, wrong)
 
 
 def _pdf(path: Path) -> str:

@@ -68,7 +68,8 @@ def _check_run(root: Path, run: Path, promised: set[Path]) -> Iterator[Problem]:
             counts = (len(shard.samples), shard.n_rejected)
             if counts != (entry["n_samples"], entry["n_rejected"]):
                 yield Problem(root, path, f"counts the samples of shard {number} wrongly")
-            yield from _check_place(root, folder, model, dataset, shard)
+            # Of all its shards at once, since what they were made from is one.
+            yield from _check_place(root, run, model, dataset, shard)
             if number != shard.meta.shard:
                 yield Problem(root, folder, f"is shard {shard.meta.shard} by what it says")
     if not whole or not found:
@@ -104,7 +105,15 @@ def _entries(path: Path, model: str, dataset: str) -> list[dict[str, Any]]:
 def _check_place(
     root: Path, folder: Path, model: str, dataset: str, shard: Shard
 ) -> Iterator[Problem]:
-    """Yield what a shard says of its model and dataset that is not so, or not any more."""
+    """Yield what a shard says of its model and dataset that is not so, or not any more.
+
+    Args:
+        root: the folder of results.
+        folder: what has to be made again: the shard, or its run.
+        model: the model that it must be of.
+        dataset: the dataset that it must be of.
+        shard: the shard.
+    """
     meta, noted = shard.meta, shard.provenance
     if (meta.model, meta.dataset) != (model, dataset):
         yield Problem(root, folder, f"is of {meta.model} on {meta.dataset} by what it says")
