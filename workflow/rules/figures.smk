@@ -26,7 +26,7 @@ rule figure:
         ENVIRONMENT
     resources:
         mem_mb=2000,
-        runtime=30,
+        runtime=10,
     params:
         stem=stem,
         title=shown_title,
@@ -66,7 +66,7 @@ rule run_figure:
         ENVIRONMENT
     resources:
         mem_mb=2000,
-        runtime=30,
+        runtime=10,
     params:
         stem=stem,
         title=shown_title,

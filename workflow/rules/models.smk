@@ -4,6 +4,8 @@ rule fetch_smollm2_135m:
         "resources/models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf",
     log:
         "logs/models/fetch-smollm2-135m.log",
+    # The nodes of a cluster often have no network.
+    localrule: True
     conda:
         ENVIRONMENT
     resources:
@@ -23,7 +25,6 @@ rule fetch_hub:
         "logs/models/fetch-{model}.log",
     wildcard_constraints:
         model=catalog.of_hub(),
-    # The nodes of a cluster often have no network.
     localrule: True
     conda:
         ENVIRONMENT

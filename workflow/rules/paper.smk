@@ -43,6 +43,8 @@ rule paper:
         ),
     log:
         "logs/paper/paper.log",
+    # LaTeX is looked for where the run was started, and the nodes of a cluster often have none.
+    localrule: True
     conda:
         ENVIRONMENT
     resources:
