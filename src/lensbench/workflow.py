@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import SharedFSUsage
 
 from lensbench.datasets import DATASETS
 from lensbench.errors import ConfigError, LensbenchError
@@ -469,6 +470,27 @@ def use_this_python(root: str | Path) -> None:
     before = {"PATH": Path(sys.executable).parent, "PYTHONPATH": Path(root) / "src"}
     for name, folder in before.items():
         os.environ[name] = os.pathsep.join(filter(None, [str(folder), os.environ.get(name)]))
+
+
+def shares_files(storage: Any) -> None:
+    """Refuse an executor that copies declared files to and fro instead of sharing a folder.
+
+    Shards that a lost job left whole are declared by no rule, nor are the pictures beside a
+    manifest an input: such an executor would lose the ones and not find the others.
+
+    Args:
+        storage: snakemake's settings of storage.
+
+    Raises:
+        ConfigError: if inputs and outputs are not shared through the file system.
+    """
+    shared = SharedFSUsage.INPUT_OUTPUT in storage.shared_fs_usage
+    if not shared or storage.default_storage_provider:
+        raise ConfigError(
+            "Files would be copied to and from a storage, but jobs must see the project's folder as one "
+            "file system: use an executor that shares it, without a default storage provider, "
+            "or run everything in one job (docs/cluster.md)."
+        )
 
 
 def stop(error: LensbenchError) -> NoReturn:

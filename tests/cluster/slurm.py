@@ -1,7 +1,7 @@
-"""A Slurm of its own, brought up in a temporary folder and taken down again, several nodes on one machine.
+"""A Slurm of several nodes on one machine, in a temporary folder, brought up and taken down again.
 
-munged, slurmctld and one slurmd a node run as children of this process, with their own keys, ports,
-sockets and state, so that a real Slurm beside them is not touched. A command can be run in it by hand:
+munged, slurmctld and one slurmd a node run as children of this process, with their own keys,
+ports, sockets and state, so that a real Slurm beside them is not touched. By hand:
 
     python tests/cluster/slurm.py -- sinfo --Node
 """
@@ -105,7 +105,8 @@ class Slurm:
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs in its environment to speak with this Slurm."""
-        return {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")}
+        path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "SLURM_CONF": str(self.folder / "slurm.conf")}
 
     def ask(self, *command: str) -> str:
         """Return what a command of Slurm says."""
@@ -131,7 +132,7 @@ class Slurm:
         self._start(name, "slurmd", "-D", "-N", name)
 
     def kill_node(self, name: str) -> None:
-        """Take a node away as a loss of power does: its daemon and all its jobs are gone at once."""
+        """Take a node away as a loss of power does: its daemon and its jobs are gone at once."""
         self.daemons.pop(name).kill()
         jobs = {job["JobId"] for job in self.jobs() if job.get("NodeList") == name}
         for pid, environment, command in self._processes():
@@ -250,13 +251,20 @@ def until(
 def _configure(running: Slurm) -> None:
     folder = running.folder
     folder.chmod(0o755)
-    for name in ("run", "key", "state", *(f"spool/{node.name}" for node in running.nodes)):
+    for name in ("bin", "run", "key", "state", *(f"spool/{node.name}" for node in running.nodes)):
         (folder / name).mkdir(parents=True, mode=0o700 if name == "key" else 0o755)
     if len(str(folder / "run/munge.socket")) > SOCKET_LENGTH:
         raise MissingError(f"The path of {folder} is too long for a socket: set TMPDIR to another.")
     key = folder / "key/munge.key"
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
+    # The executor calls srun with an environment in which SLURM_CONF is no more.
+    srun = folder / "bin/srun"
+    srun.write_text(
+        f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n',
+        encoding="utf-8",
+    )
+    srun.chmod(0o755)
     port, *ports = _free_ports(1 + len(running.nodes))
     text, gres = CONFIGURATION.format(folder=folder, port=port), ""
     for node, own in zip(running.nodes, ports, strict=True):

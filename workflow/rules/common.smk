@@ -25,6 +25,7 @@ from lensbench.workflow import (
     gpus_of_job,
     options,
     run_shown_inputs,
+    shares_files,
     shown_caption,
     shown_inputs,
     shown_title,
@@ -38,6 +39,7 @@ try:
     config = configuration.validate(
         config, ["config/config.yaml", *workflow.overwrite_configfiles]
     )
+    shares_files(workflow.storage_settings)
 except LensbenchError as error:
     stop(error)
 
