@@ -487,9 +487,9 @@ def shares_files(storage: Any) -> None:
     shared = SharedFSUsage.INPUT_OUTPUT in storage.shared_fs_usage
     if not shared or storage.default_storage_provider:
         raise ConfigError(
-            "Files would be copied to and from a storage, but jobs must see the project's folder as one "
-            "file system: use an executor that shares it, without a default storage provider, "
-            "or run everything in one job (docs/cluster.md)."
+            "Files would be copied to and from a storage, but jobs must see the project's folder "
+            "as one file system: use an executor that shares it, without a default storage "
+            "provider, or run everything in one job (docs/cluster.md)."
         )
 
 

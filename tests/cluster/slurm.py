@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol")
 # A path of a socket is no longer than this.
@@ -214,6 +215,8 @@ def slurm(nodes: Sequence[Node]) -> Iterator[Slurm]:
     check()
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     running = Slurm(folder, nodes)
+    # An interrupt unwinds the stack by itself; what ends a CI's job shall, too.
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         _configure(running)
         running._start(
@@ -231,6 +234,7 @@ def slurm(nodes: Sequence[Node]) -> Iterator[Slurm]:
     finally:
         running.stop()
         shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
 
 
 def until(
@@ -295,6 +299,10 @@ def _free_ports(count: int) -> list[int]:
     finally:
         for one in held:
             one.close()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _die_with_parent() -> None:

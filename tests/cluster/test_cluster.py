@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import signal
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 import pytest
-from tests.cluster.slurm import NODES, slurm
+from tests.cluster.slurm import NODES, check, slurm
 from tests.cluster.study import Done, digests, disturbed, reference
 
 from lensbench.config import ROOT
@@ -23,21 +20,14 @@ ALONE = {"inspect", "closeup", "variants", "ablate"}
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Done]]:
+def studies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """Results of an undisturbed local run, and the study on Slurm that a node was taken from."""
-    # pytest takes everything down after an interrupt; after a SIGTERM too, if that is one.
-    before = signal.signal(signal.SIGTERM, _interrupt)
     folder = tmp_path_factory.mktemp("cluster")
-    try:
-        results, settings = reference(folder / "local")
-        with slurm(NODES) as running:
-            yield results, disturbed(running, folder / "slurm", settings)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    check()
+    results, settings = reference(folder / "local")
+    with slurm(NODES) as running:
+        done = disturbed(running, folder / "slurm", settings)
+    return results, done
 
 
 def model_of(job: dict[str, str]) -> str | None:
