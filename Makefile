@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help reproduce test test-faults check format golden coverage lock gallery readme environment clean
+.PHONY: help reproduce test test-cluster test-faults check format golden coverage lock gallery readme environment clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -19,6 +19,10 @@ test: environment ## run all tests
 	@bash scripts/browser.sh
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
 		--ignore=tests/cluster --ignore=tests/faults --ignore=tests/fuzz
+
+test-cluster: environment ## run the default target on a Slurm of its own that loses a node (root)
+	@bash scripts/slurm.sh
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:xdist tests/cluster
 
 test-faults: environment ## kill runs, fill disks, damage files: QUICK=1 for a short cut of it
 	@OMP_NUM_THREADS=1 QUICK=$(QUICK) timeout --foreground -k 30 20m \

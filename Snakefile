@@ -1,5 +1,7 @@
 """lensbench: datasets → models → traces → metrics → figures, tables → paper."""
 
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -9,6 +11,10 @@ configfile: "config/config.yaml"
 
 
 report: "workflow/report/workflow.rst"
+
+
+# For --software-deployment-method apptainer; deploy/lensbench.def builds it.
+container: os.path.join(workflow.basedir, "deploy", "lensbench.sif")
 
 
 include: "workflow/rules/common.smk"
