@@ -105,6 +105,19 @@ def test_profiles_group_alike_and_say_how_many() -> None:
     assert all(int(number) > 1 for number in components.values())
 
 
+def test_name_of_the_gpus_goes_to_the_models_that_need_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "set-resources" not in profile("slurm")
+    own = yaml.safe_load(PARTITIONS.read_text(encoding="utf-8")) | {"gpu_model": "a100"}
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(own), encoding="utf-8")
+    monkeypatch.setenv("SNAKEMAKE_SLURM_PARTITIONS", str(file))
+    given = profile("slurm")["set-resources"]
+    assert "extract_qwen2_5_vl_3b:gpu_model=a100" in given
+    assert not [entry for entry in given if "lensbench" in entry or "smollm2_135m" in entry]
+
+
 def test_account_and_gpus_come_from_the_file_of_partitions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ rule inspect:
         ENVIRONMENT
     resources:
         gpu=catalog.resource("gpu"),
+        gpu_model=catalog.resource("gpu_model"),
         mem_mb=catalog.resource("mem_mb"),
         runtime=catalog.resource("runtime"),
     params:

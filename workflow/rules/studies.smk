@@ -28,6 +28,7 @@ rule closeup:
     threads: 1
     resources:
         gpu=catalog.resource("gpu"),
+        gpu_model=catalog.resource("gpu_model"),
         mem_mb=catalog.resource("mem_mb"),
         runtime=catalog.resource("runtime"),
     params:
@@ -77,6 +78,7 @@ rule variants:
     threads: 1
     resources:
         gpu=catalog.resource("gpu"),
+        gpu_model=catalog.resource("gpu_model"),
         mem_mb=catalog.resource("mem_mb"),
         runtime=catalog.resource("runtime"),
     params:
@@ -119,6 +121,7 @@ rule ablate:
     threads: 1
     resources:
         gpu=catalog.resource("gpu"),
+        gpu_model=catalog.resource("gpu_model"),
         mem_mb=catalog.resource("mem_mb"),
         runtime=catalog.resource("runtime"),
     params:
