@@ -20,6 +20,7 @@ import pytest
 from matplotlib.text import Text
 from nbclient import NotebookClient
 from PIL import Image
+from snakemake.resources import Resource
 
 from lensbench import workflow
 from lensbench.config import ROOT
@@ -28,7 +29,7 @@ from lensbench.errors import ConfigError
 from lensbench.figures import FIGURES, RUN_FIGURES
 from lensbench.metrics.tables import RUN_TABLES
 from lensbench.tables import TABLES
-from lensbench.workflow import Run, with_pictures
+from lensbench.workflow import Catalog, Run, with_pictures
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
@@ -88,6 +89,21 @@ def test_paper_plan_has_the_published_models(snakemake: Snakemake) -> None:
         assert f"results/traces/{model}/tallyqa/parts/3.json" in outputs
         assert f"results/traces/{model}/tallyqa/parts/4.json" not in outputs
         assert f"results/metrics/{model}/flowers/summary.parquet" in outputs
+
+
+def test_resources_of_a_models_rule_are_those_of_all_its_jobs() -> None:
+    resources = {
+        "gpu": Resource("gpu", 2),
+        # As the command line gives it: a text that may be an expression.
+        "gpu_model": Resource.from_cli_expression("gpu_model", "a100", with_threads_arg=False),
+        "constraint": Resource("constraint", None),
+    }
+    rule = SimpleNamespace(rule=SimpleNamespace(resources=resources))
+    catalog = Catalog(ROOT / "workflow/rules/models", SimpleNamespace(extract_gpt2=rule))
+    job = SimpleNamespace(model="gpt2")
+    assert catalog.resource("gpu")(job) == 2
+    assert catalog.resource("gpu_model")(job) == "a100"
+    assert catalog.resource("constraint")(job) == 0
 
 
 def test_published_models_name_a_commit_and_what_they_need() -> None:

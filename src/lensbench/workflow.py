@@ -187,8 +187,11 @@ class Catalog:
         """Return a function that gives a resource its value from the model's own rule."""
 
         def value(wildcards: Any) -> Any:
-            given = self._rule(wildcards.model).rule.resources.get(name).value
-            return 0 if given is None else given
+            given = self._rule(wildcards.model).rule.resources.get(name)
+            # A text from the command line or a profile, such as the name of a GPU, is evaluated
+            # by snakemake only for its own rule.
+            found = given.raw if given.is_evaluable() else given.value
+            return 0 if found is None else found
 
         return value
 

@@ -122,7 +122,7 @@ class Slurm:
         """Return scontrol's record of every job so far, finished or not, in order."""
         records = self.ask("scontrol", "--oneliner", "--detail", "show", "jobs").splitlines()
         found = [
-            dict(re.findall(r"(\w[\w/:]*)=(.*?)(?= \w[\w/:]*=|$)", line))
+            dict(re.findall(r"(\w[\w/:]*)=(.*?) *(?= \w[\w/:]*=|$)", line))
             for line in records
             if "JobId=" in line
         ]
