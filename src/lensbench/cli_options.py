@@ -64,6 +64,8 @@ def settings_of(options: str) -> dict[str, Any]:
         settings = json.loads(options, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise ConfigError(f"--options is no valid JSON at character {error.pos}.") from None
+    except (ValueError, RecursionError):  # A number of thousands of digits, lists in lists in …
+        raise ConfigError("--options holds more than settings can mean: correct it.") from None
     if not isinstance(settings, dict):
         raise ConfigError("--options must be a JSON object, such as '{\"n\": 10}'.")
     return settings

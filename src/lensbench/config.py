@@ -13,7 +13,8 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
-from lensbench.errors import ConfigError
+from lensbench.errors import ConfigError, reason_of
+from lensbench.yamls import MOST, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA_PATH = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -51,7 +52,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         ConfigError: if the file is missing, is no YAML or holds no mapping.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = parse(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: save it as UTF-8.") from error
     except OSError as error:
         raise ConfigError(f"{path} can't be read ({error.strerror}): check the path.") from error
     except yaml.YAMLError as error:
@@ -81,13 +84,43 @@ def validate(
         ConfigError: for an unknown key, a wrong type or a value that isn't allowed.
     """
     schema = load_schema() if schema is None else schema
-    plain = json.loads(json.dumps(config))
+    plain = _plain(config)
     error = best_match(Draft202012Validator(schema).iter_errors(plain))
     if error is not None:
         raise ConfigError(_sentence(error, list(files)))
     filled: dict[str, Any] = with_defaults(plain, schema)
     _check_places(filled, list(files))
     return filled
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration as JSON would give it back; snakemake has read its files by itself.
+
+    Raises:
+        ConfigError: if it holds a date, something that is no number, or more than can be meant.
+    """
+    known: dict[int, int] = {}
+
+    def count(value: Any) -> int:
+        # What a YAML alias repeats is one object at many places.
+        if not isinstance(value, Mapping | list):
+            return 1
+        if id(value) not in known:
+            known[id(value)] = 0
+            parts = value.values() if isinstance(value, Mapping) else value
+            known[id(value)] = 1 + sum(count(part) for part in parts)
+        return known[id(value)]
+
+    try:
+        if count(config) > MOST:
+            raise ConfigError(f"The configuration holds more than {MOST:,} values: repeat less.")
+        plain: dict[str, Any] = json.loads(json.dumps(config, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"The configuration holds what is no text, number, list or group ({reason_of(error)}): "
+            "put dates in quotes, and give numbers that are finite."
+        ) from error
+    return plain
 
 
 def _check_places(config: Mapping[str, Any], files: Sequence[str | Path]) -> None:

@@ -7,8 +7,19 @@ import errno
 _MEMORY = "Memory ran out: close other programs or use a machine with more, then run again."
 
 
+#: Characters that a sentence may have: what it quotes may be anybody's text.
+_LONGEST = 1200
+
+
 class LensbenchError(Exception):
     """Bad input, met with one sentence that names the file or key and what to do."""
+
+    def __str__(self) -> str:
+        """Return the sentence on one line that no terminal obeys, whatever it quotes."""
+        said = "".join(map(_shown, super().__str__()))
+        # The middle is what was quoted; the beginning says where, the end what to do.
+        over = len(said) > _LONGEST
+        return f"{said[: _LONGEST - 400]} … {said[-390:]}" if over else said
 
 
 class ConfigError(LensbenchError):
@@ -29,6 +40,13 @@ class GateError(ModelError):
 
 class TraceError(LensbenchError):
     """A trace shard is missing, damaged or of another schema."""
+
+
+def _shown(character: str) -> str:
+    """Return a character as it may be printed: space for a line end, an escape for what hides."""
+    if character.isprintable():
+        return character
+    return " " if character.isspace() else character.encode("unicode_escape").decode("ascii")
 
 
 def reason_of(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from lensbench.errors import DataError
+from lensbench.yamls import parse
 
 LANGUAGES: tuple[str, ...] = ("digit", "en", "zh", "ja", "ko", "ru", "fr", "de", "es")
 DEFAULT_PATH = Path(__file__).parent / "data" / "lexicon.yaml"
@@ -172,12 +173,11 @@ def _forms_of(forms: Any, language: Any, concept: str, source: Path) -> tuple[st
                 f"{source}: {concept} in {language} has the form {form!r}: it must not be blank, "
                 "nor begin or end with space."
             )
-    folded = [fold(form) for form in forms]
-    for index, form in enumerate(folded):
-        if form in folded[:index]:
-            raise DataError(
-                f"{source}: {concept} lists {forms[index]!r} twice in {language}: remove one."
-            )
+    seen: set[str] = set()
+    for form in forms:
+        if fold(form) in seen:
+            raise DataError(f"{source}: {concept} lists {form!r} twice in {language}: remove one.")
+        seen.add(fold(form))
     return tuple(forms)
 
 
@@ -214,7 +214,7 @@ def read_yaml(path: Path, what: str) -> Any:
         DataError: if the file is missing, not UTF-8 or not YAML, or has a key twice.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        return parse(path.read_text(encoding="utf-8"), twins=False)
     except OSError as error:
         raise DataError(f"The {what} {path} can't be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -223,21 +223,6 @@ def read_yaml(path: Path, what: str) -> Any:
         mark = error.problem_mark
         line = f" in line {mark.line + 1}" if mark is not None else ""
         raise DataError(f"The {what} {path} is not valid YAML{line}: {error.problem}.") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        first = (str(error).splitlines() or ["it nests too deep"])[0]
+    except yaml.YAMLError as error:
+        first = (str(error).splitlines() or ["it can't be parsed"])[0]
         raise DataError(f"The {what} {path} is not valid YAML: {first}.") from error
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which would let the second of two equal keys win, made to refuse it."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = (key_node.tag, key_node.value) if isinstance(key_node.value, str) else None
-            if key is not None and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key_node.value!r} is there twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)

@@ -68,7 +68,7 @@ def read_rule(path: Path) -> ModelRule:
         keywords = call.keywords if isinstance(call, ast.Call) else []
         given = {k.arg: ast.literal_eval(k.value) for k in keywords if k.arg in _NEEDED}
     # What a params block can hold beside plain texts: names, calls, anything Python has.
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         given = {}
     if [type(given.get(key)) for key in _NEEDED] != [str] * len(_NEEDED):
         raise ConfigError(

@@ -1,0 +1,20 @@
+"""What one input of each parser may cost at most; SECURITY.md prints this table."""
+
+from __future__ import annotations
+
+from tests.fuzz.harness import Bounds
+
+BOUNDS: dict[str, Bounds] = {
+    "configuration": Bounds(64, 10),
+    "command options": Bounds(64, 5),
+    "model rules": Bounds(64, 5),
+    "lexicon": Bounds(64, 10),
+    "facts": Bounds(64, 10),
+    "manifest": Bounds(128, 10),
+    "questions, CSV": Bounds(64, 10),
+    "questions, JSONL": Bounds(64, 10),
+    "labels": Bounds(64, 10),
+    "TallyQA": Bounds(512, 20),
+    "MATLAB": Bounds(128, 10),
+    "sources": Bounds(64, 5),
+}
