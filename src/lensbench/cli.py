@@ -193,9 +193,14 @@ def metrics(
 ) -> None:
     """Compute every metric of one model on one dataset."""
     from lensbench.metrics.run import MetricOptions, make_run
-    from lensbench.shards import shard_folders
+    from lensbench.shards import PARTS, shard_folders
+    from lensbench.trace import check_folder
 
     settings = fitting("The command metrics", settings_of(options), MetricOptions)
+    # What no ledger vouches for may come from anywhere.
+    handed_on = [folder for folder in traces if not (folder / PARTS).is_dir()]
+    for shard in shard_folders(handed_on):
+        check_folder(shard)
     make_run(out, shard_folders(traces), model_folder, MetricOptions(**settings))
 
 

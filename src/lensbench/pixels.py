@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+#: Only decoders inside Pillow: others (EPS) start programs.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+_ROWS = 256
+
 
 class UnreadableError(Exception):
     """A picture is of no use, for the reason that its text gives."""
@@ -25,12 +29,22 @@ def as_rgb(image: Image.Image) -> Image.Image:
         # Names a color of 16 bits, of which Pillow has kept 8: it can't be told from others.
         image = image.copy()
         del image.info["transparency"]
-    if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        ground = Image.new("RGBA", layers.size, "white")
-        image = Image.alpha_composite(ground, layers)
-    plain = image.convert("RGB")
+    plain = _on_white(image) if image.has_transparency_data else image.convert("RGB")
     plain.info = {}
+    return plain
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Return a picture with transparency as RGB on white, some rows at a time.
+
+    All at once would take four pictures of the largest size that is read.
+    """
+    plain = Image.new("RGB", image.size, "white")
+    for top in range(0, image.height, _ROWS):
+        box = (0, top, image.width, min(image.height, top + _ROWS))
+        layers = image.crop(box).convert("RGBA")
+        ground = Image.new("RGBA", layers.size, "white")
+        plain.paste(Image.alpha_composite(ground, layers).convert("RGB"), box)
     return plain
 
 

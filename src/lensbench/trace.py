@@ -21,7 +21,8 @@ from PIL import Image
 
 from lensbench.errors import TraceError
 from lensbench.files import atomic_path, sha256_of
-from lensbench.trace_checks import check_import, check_shard, check_table
+from lensbench.parquets import DamagedError, read_columns, schema_of
+from lensbench.trace_checks import check_columns, check_import, check_shard, check_table
 from lensbench.trace_schema import (
     ASKED_TABLES,
     IMPORT_TABLES,
@@ -32,6 +33,8 @@ from lensbench.trace_schema import (
 
 _KEY = b"lensbench"
 _ROWS_A_GROUP = 262_144
+#: No run has more scripts, languages or layers.
+_MOST_LABELS = 10_000
 
 
 @dataclass(frozen=True)
@@ -205,10 +208,15 @@ def read_table(
         )
     wanted = list(columns) if columns is not None else [c.name for c in schema.columns]
     extra = [key for key in schema.keys if key not in wanted]
+    kinds = {key: schema.column(key).arrow(metas[0].widths) for key in wanted + extra}
     filters = None if step is None else pc.field("step") == step
-    parts = [_read(path / f"{name}.parquet", wanted + extra, filters) for path in paths]
+    parts = [_read(path / f"{name}.parquet", kinds, filters) for path in paths]
     table = pa.concat_tables(parts)
     table = table.take(pc.sort_indices(table, sort_keys=_order(schema.keys)))
+    try:
+        check_columns(name, table)
+    except TraceError as error:
+        raise TraceError(f"{paths[0]} can't be read on: {error} Delete it and rerun.") from error
     return table.select(wanted).to_pandas()
 
 
@@ -226,6 +234,30 @@ def read_meta(folder: str | Path, table: str | None = None) -> TraceMeta:
     names = ("samples", "vocabulary", "forms")
     name = table or next((n for n in names if (path / f"{n}.parquet").exists()), "samples")
     return _meta_of(path / f"{name}.parquet")
+
+
+def check_folder(folder: str | Path) -> None:
+    """Check that a shard that somebody handed on is complete, as it was checked when written.
+
+    Raises:
+        TraceError: if a table is missing, damaged, incomplete or doesn't fit the others.
+    """
+    path, meta = Path(folder), read_meta(folder)
+    asked = [table for table in ASKED_TABLES if (path / f"{table.name}.parquet").exists()]
+    ready = {}
+    for table in (*SHARD_TABLES, *asked):
+        file = path / f"{table.name}.parquet"
+        if replace(_meta_of(file), shard=0) != replace(meta, shard=0):
+            raise TraceError(f"{file} is of another run than its folder: delete it and rerun.")
+        kinds = {column.name: column.arrow(meta.widths) for column in table.columns}
+        read = _read(file, kinds, None)
+        ready[table.name] = read.take(pc.sort_indices(read, sort_keys=_order(table.keys)))
+    try:
+        for name, table in ready.items():
+            check_table(name, table)
+        check_shard(ready, meta.n_layers, meta.n_heads, meta.head_layers)
+    except TraceError as error:
+        raise TraceError(f"{path} can't be read on: {error} Delete it and rerun.") from error
 
 
 def stack(frame: pd.DataFrame, name: str) -> np.ndarray:
@@ -310,31 +342,44 @@ def _meta_of(path: Path) -> TraceMeta:
     if not path.exists():
         raise TraceError(f"{path} is missing: run the rule that makes it again.")
     try:
-        text = (pq.read_schema(path).metadata or {}).get(_KEY)
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(path) from error
+        text = (schema_of(path).metadata or {}).get(_KEY)
+    except DamagedError as error:
+        raise TraceError(f"{path} {error}: delete it and rerun.") from error
     if text is None:
         raise TraceError(f"{path} is no lensbench trace: delete it and rerun.")
-    found = json.loads(text).get("schema_version")
+    try:
+        values = json.loads(text)
+        found = values.get("schema_version")
+    except (ValueError, RecursionError, AttributeError) as error:
+        raise TraceError(f"{path} says nothing of itself: delete it and rerun.") from error
     if found != SCHEMA_VERSION:
         raise TraceError(
-            f"{path} is written by schema {found}, this is {SCHEMA_VERSION}: delete the folder "
+            f"{path} is written by schema {found!r}, this is {SCHEMA_VERSION}: delete the folder "
             f"{path.parent} and rerun."
         )
+    wrong = _wrong(values)
+    if wrong:
+        raise TraceError(f"{path} says of itself a {wrong}: delete it and rerun.")
     return TraceMeta.from_json(text)
 
 
-def _read(path: Path, columns: list[str], filters: pc.Expression | None) -> pa.Table:
+def _wrong(values: Mapping[str, Any]) -> str:
+    """Return what is missing or not as it must be in a file's metadata, "" if nothing is."""
+    for field in fields(TraceMeta):
+        value, kind = values.get(field.name), str(field.type)
+        listed = value if kind.startswith("tuple") and isinstance(value, list) else [value]
+        fits = isinstance(value, list) == kind.startswith("tuple")
+        if "int" in kind:
+            fits &= all(type(each) is int and 0 <= each < 2**31 for each in listed)
+        else:
+            fits &= all(isinstance(each, str) for each in listed)
+        if not fits or len(listed) > _MOST_LABELS:
+            return f"{field.name} that is none"
+    return ""
+
+
+def _read(path: Path, kinds: Mapping[str, pa.DataType], filters: pc.Expression | None) -> pa.Table:
     try:
-        return (
-            pq.ParquetFile(path).read(columns=columns)
-            if filters is None
-            else pq.read_table(path, columns=columns, filters=filters, partitioning=None)
-        )
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(path) from error
-
-
-def damaged(path: Path) -> TraceError:
-    """Return the error of a file that can't be read to its end."""
-    return TraceError(f"{path} is damaged or cut short: delete it and rerun.")
+        return read_columns(path, kinds, filters)
+    except DamagedError as error:
+        raise TraceError(f"{path} {error}: delete it and rerun.") from error

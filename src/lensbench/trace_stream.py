@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lensbench.errors import TraceError
-from lensbench.trace import damaged, read_meta
+from lensbench.parquets import DamagedError, read_batches
+from lensbench.trace import read_meta
+from lensbench.trace_checks import check_values
+from lensbench.trace_schema import TABLES
 
 #: Samples a block at most.
 BLOCK = 1024
@@ -31,18 +33,18 @@ def stream(
 
     Raises:
         TraceError: if a file is missing, damaged, of another schema or of another run than
-            `samples`, or its rows don't go on with the samples.
+            `samples`, a value is not what it may be, or rows don't go on with the samples.
     """
     path = Path(folder)
+    meta = read_meta(path, "samples")
     for name in tables:
         # Each file says of which schema and run it is.
-        if read_meta(path, name) != read_meta(path, "samples"):
+        if read_meta(path, name) != meta:
             raise TraceError(
                 f"{path / name}.parquet is not of the same run as samples.parquet: delete the "
                 f"folder {path} and rerun."
             )
-    wanted = {name: ["sample_id", *columns] for name, columns in tables.items()}
-    rows = {name: _Rows(path / f"{name}.parquet", wanted[name]) for name in tables}
+    rows = {name: _Rows(path, name, columns, meta.widths) for name, columns in tables.items()}
     samples = rows.pop("samples")
     while (found := samples.first(block)) is not None:
         last = str(found["sample_id"][-1].as_py())
@@ -58,26 +60,28 @@ def stream(
 class _Rows:
     """The rows of one file from where the last call stopped, sorted by sample_id."""
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self._path = path
-        self._batches = self._read(list(dict.fromkeys(columns)))
-        self._empty: pa.Table = next(self._batches)
-        self._rest = self._empty
+    def __init__(
+        self, folder: Path, name: str, columns: Sequence[str], widths: dict[str, int]
+    ) -> None:
+        self._path, self._name = folder / f"{name}.parquet", name
+        known = {column.name: column for column in TABLES[name].columns}
+        kinds = {one: known[one].arrow(widths) for one in dict.fromkeys(["sample_id", *columns])}
+        self._batches = read_batches(self._path, kinds, _ROWS, ["sample_id"])
+        # The first table has no rows, but the columns.
+        self._rest: pa.Table = self._next()
 
-    def _read(self, columns: list[str]) -> Iterator[pa.Table]:
-        """Yield an empty table, then the file's rows."""
+    def _next(self) -> pa.Table | None:
+        """Return the next rows, their values checked; None at the end."""
         try:
-            file = pq.ParquetFile(self._path, read_dictionary=["sample_id"])
-            schema = file.schema_arrow
-            yield pa.schema([schema.field(name) for name in columns]).empty_table()
-            for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
-                # In the order asked for, whatever the file's is.
-                yield pa.Table.from_batches([batch]).select(columns)
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise damaged(self._path) from error
+            table = next(self._batches, None)
+        except DamagedError as error:
+            raise TraceError(f"{self._path} {error}: delete it and rerun.") from error
+        if table is not None:
+            check_values(self._name, table)
+        return table
 
     def _more(self) -> bool:
-        for table in self._batches:
+        while (table := self._next()) is not None:
             if table.num_rows:
                 joined = [self._rest, table] if self._rest.num_rows else [table]
                 self._rest = pa.concat_tables(joined)

@@ -34,15 +34,27 @@ TASKS = {"text": "text", "image-text": "image"}
 # fetched, how far a job is and what a killed one left (downloads, progress, leftovers) changes
 # nothing in what is made.
 _BASE = ("files.py", "errors.py")
-_WORDS = ("scripts.py", "lexicon.py", "data/lexicon.yaml")
-_TRACE = ("trace.py", "trace_schema.py", "trace_checks.py", "trace_stream.py", "shards.py")
+_WORDS = ("scripts.py", "lexicon.py", "yamls.py", "data/lexicon.yaml")
+_TRACE = (
+    *("trace.py", "trace_schema.py", "trace_checks.py", "trace_stream.py", "shards.py"),
+    "parquets.py",
+)
 _MODEL = (*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens", "inspection.py", "pixels.py")
 _EXTRACT = (
     *_MODEL,
     *("datasets/manifest.py", "extract.py", "part.py", "feed.py", "tracing.py", "variants.py"),
 )
 _METRICS = (*_BASE, *_WORDS, *_TRACE, "metrics")
-_SHOW = (*_BASE, "scripts.py", "figures", "fontfiles.py", "tables", "numbers.py", "data/reference")
+_SHOW = (
+    *_BASE,
+    "scripts.py",
+    "pixels.py",
+    "figures",
+    "fontfiles.py",
+    "tables",
+    "numbers.py",
+    "data/reference",
+)
 _PAGE = ("fontfiles.py", "webfonts.py")
 _TOLD = (
     *("*prose.py", "peers.py", "raw_normed.py", "compared.py", "published*.py"),
@@ -50,7 +62,7 @@ _TOLD = (
 )
 ROOMS = {
     "dataset": (
-        *(*_BASE, *_WORDS, "data/facts.yaml", "data/sources.csv"),
+        *(*_BASE, *_WORDS, "parquets.py", "data/facts.yaml", "data/sources.csv"),
         *("datasets", "downloads", "pixels.py"),
     ),
     "model": _MODEL,
@@ -71,7 +83,14 @@ ROOMS = {
         *("notebooks.py", "notebook_page.py"),
         *("notebook_page.html.jinja", "notebook_cells.html.jinja"),
     ),
-    "paper": (*_SHOW, "paper.py", "config.py", "downloads/sources.py", "data/sources.csv"),
+    "paper": (
+        *_SHOW,
+        "paper.py",
+        "config.py",
+        "yamls.py",
+        "downloads/sources.py",
+        "data/sources.csv",
+    ),
 }
 
 

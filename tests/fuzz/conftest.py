@@ -17,6 +17,8 @@ from tests.fuzz.harness import TALLY_HEAD, Jail, Tally
 N = int(os.environ.get("FUZZ_N", "500"))
 #: One of the clock makes every long run another one; it is printed, and given again repeats it.
 SEED = int(os.environ.get("FUZZ_SEED", "") or time.time())
+#: Making a failing input smaller takes longer than finding it: asked for by FUZZ_SHRINK=1.
+PHASES = (Phase.explicit, Phase.generate, *[Phase.shrink] * bool(os.environ.get("FUZZ_SHRINK")))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,7 +77,7 @@ class Fuzz:
             database=None,
             derandomize=False,
             suppress_health_check=list(HealthCheck),
-            phases=(Phase.explicit, Phase.generate, Phase.shrink),
+            phases=PHASES,
         )(seed(SEED)(given(inputs)(one)))
         for each in examples:
             test = example(each)(test)

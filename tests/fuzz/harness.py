@@ -197,6 +197,10 @@ class Jail:
         _WATCH.on = was
         return path
 
+    def allow(self, folder: Path) -> None:
+        """Let the test itself write to one more folder from here on: what a server serves, say."""
+        _WATCH.allowed = (*_WATCH.allowed, str(folder))
+
     def hold(self, read: Callable[[], object]) -> str:
         """Read one input and hold it to every promise.
 

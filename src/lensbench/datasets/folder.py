@@ -18,13 +18,11 @@ from tqdm import tqdm
 
 from lensbench.errors import DataError
 from lensbench.lexicon import Lexicon
-from lensbench.pixels import UnreadableError, as_rgb
+from lensbench.pixels import FORMATS, UnreadableError, as_rgb
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 )
-# Only decoders inside Pillow: others (EPS) start programs.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 LONGEST_SIDE = 448
 MOST_PIXELS = 100_000_000
 _TOO_LARGE = f"larger than {MOST_PIXELS // 1_000_000} million pixels"
@@ -258,19 +256,22 @@ def read_labels(
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} can't be read as UTF-8: save it again as UTF-8.") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    if not {"file", family} <= set(reader.fieldnames or ()):
-        raise DataError(f"{path} lacks the column file or {family}: its first line names both.")
     named = by_name(pictures)
     labels: dict[str, str] = {}
-    for line in reader:
-        file = (line["file"] or "").strip()
-        concept = (lexicon.find(line[family] or "") or ("", ""))[0]
-        where = f"{path}, line {reader.line_num}"
-        name = picture_named(file, named, where).name
-        if name in labels:
-            raise DataError(f"{where}: {file!r} has a label already: keep one.")
-        if not concept.startswith(f"{family}:"):
-            raise DataError(f"{where}: {line[family]!r} is no {family} of the lexicon: add it.")
-        labels[name] = concept
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        if not {"file", family} <= set(reader.fieldnames or ()):
+            raise DataError(f"{path} lacks the column file or {family}: its first line names both.")
+        for line in reader:
+            file = (line["file"] or "").strip()
+            concept = (lexicon.find(line[family] or "") or ("", ""))[0]
+            where = f"{path}, line {reader.line_num}"
+            name = picture_named(file, named, where).name
+            if name in labels:
+                raise DataError(f"{where}: {file!r} has a label already: keep one.")
+            if not concept.startswith(f"{family}:"):
+                raise DataError(f"{where}: {line[family]!r} is no {family} of the lexicon: add it.")
+            labels[name] = concept
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: it is no CSV ({error}).") from error
     return labels

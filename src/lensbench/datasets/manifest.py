@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from lensbench.errors import DataError
 from lensbench.files import atomic_path, sha256_of
 from lensbench.lexicon import LANGUAGES
+from lensbench.parquets import DamagedError, read_columns, schema_of
 
 FILE_NAME = "manifest.parquet"
 KINDS: tuple[str, ...] = ("image", "text")
@@ -120,8 +121,8 @@ def read_about(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"There is no manifest {path}: make the dataset first.")
     try:
-        about = json.loads((pq.read_schema(path).metadata or {}).get(_ABOUT, b"{}"))
-    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+        about = json.loads((schema_of(path).metadata or {}).get(_ABOUT, b"{}"))
+    except (DamagedError, ValueError, RecursionError) as error:
         raise DataError(f"The manifest {path} is damaged: delete it and make it again.") from error
     if not isinstance(about, dict):
         raise DataError(f"The manifest {path} is damaged: delete it and make it again.")
@@ -175,19 +176,17 @@ def read_manifest(folder: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"There is no manifest {path}: make the dataset first.")
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"The manifest {path} is damaged: delete it and make it again.") from error
+        names = schema_of(path).names
+        _check_names(names, path)
+        table = read_columns(path, dict.fromkeys(COLUMNS, pa.string()))
+    except DamagedError as error:
+        raise DataError(f"The manifest {path} {error}: delete it and make it again.") from error
     return _checked(table.to_pandas(), path)
 
 
 def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the manifest sorted, as Python strings and None, once every value is as it must be."""
-    missing = [name for name in COLUMNS if name not in frame.columns]
-    unknown = [str(name) for name in frame.columns if name not in COLUMNS]
-    if missing or unknown:
-        what, names = ("lacks", missing) if missing else ("has the unknown", unknown)
-        raise DataError(f"The manifest {path} {what} column {', '.join(names)}: make it again.")
+    _check_names(list(frame.columns), path)
     if frame.empty:
         raise DataError(f"The manifest {path} has no samples: set the dataset's n to 1 or more.")
     frame = frame[list(COLUMNS)].astype(object)
@@ -204,6 +203,15 @@ def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     if not twice.empty:
         raise DataError(f"The manifest {path} has the sample {twice.iloc[0]!r} twice: keep one.")
     return frame
+
+
+def _check_names(found: Sequence[Any], path: Path) -> None:
+    """Refuse a manifest that lacks a column or has another."""
+    missing = [name for name in COLUMNS if name not in found]
+    unknown = [str(name) for name in found if name not in COLUMNS]
+    if missing or unknown:
+        what, names = ("lacks", missing) if missing else ("has the unknown", unknown)
+        raise DataError(f"The manifest {path} {what} column {', '.join(names)}: make it again.")
 
 
 def _problem(row: dict[str, Any]) -> str:

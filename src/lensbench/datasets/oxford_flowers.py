@@ -127,7 +127,8 @@ def _variable(path: str | Path, name: str) -> np.ndarray:
 
     try:
         values = np.asarray(loadmat(path, variable_names=[name])[name])
-        whole = values.astype(np.int64)
+        with np.errstate(invalid="ignore"):  # What is no whole number is told below.
+            whole = values.astype(np.int64)
     # Damaged files make SciPy's reader raise anything.
     except Exception as error:
         raise DataError(

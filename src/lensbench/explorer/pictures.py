@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from lensbench.errors import DataError, reason_of
-from lensbench.pixels import UnreadableError, as_rgb
+from lensbench.pixels import FORMATS, as_rgb
 
 #: Pixels of the longer side at most: of a page's picture, of a thumbnail.
 LARGE, SMALL = 768, 160
@@ -32,9 +32,10 @@ def embedded(path: str | Path) -> tuple[Embedded, Embedded]:
         DataError: if it is missing or can't be read.
     """
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=FORMATS) as opened:
             picture = as_rgb(ImageOps.exif_transpose(opened))
-    except (OSError, UnreadableError, Image.DecompressionBombError, ValueError) as error:
+    # Hostile bytes make Pillow's decoders raise anything: SyntaxError, struct.error, …
+    except Exception as error:
         raise DataError(
             f"The picture {path} can't be read ({reason_of(error)}): make the dataset again."
         ) from None

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from lensbench.errors import DataError
 from lensbench.figures import style
@@ -19,6 +19,7 @@ from lensbench.figures.token_cells import (
     probability_key,
     wrapped,
 )
+from lensbench.pixels import FORMATS
 
 CAPTION = (
     "Examples of one run: the picture, the question, the token decoded at each layer where the "
@@ -151,11 +152,12 @@ def _draw_example(
 def _picture(path: Path) -> np.ndarray:
     """Return a picture as RGB, at most 320 pixels a side."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             rgb = image.convert("RGB")
             rgb.thumbnail((320, 320))
             return np.asarray(rgb)
-    except (FileNotFoundError, UnidentifiedImageError, OSError) as error:
+    # Hostile bytes make Pillow's decoders raise anything: SyntaxError, struct.error, …
+    except Exception as error:
         raise DataError(
             f"The picture {path} is missing or can't be read: make the dataset again."
         ) from error

@@ -16,7 +16,7 @@ from lensbench.errors import DataError
 from lensbench.models.layouts import layouts_of
 from lensbench.models.pictures import probe_pictures, probe_rows
 from lensbench.models.views import Layout
-from lensbench.pixels import UnreadableError, as_rgb
+from lensbench.pixels import FORMATS, UnreadableError, as_rgb
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def open_picture(path: str | Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            # By content, whatever the file is called.
+            with Image.open(path, formats=FORMATS) as picture:
                 return as_rgb(ImageOps.exif_transpose(picture))
     except FileNotFoundError as error:
         raise DataError(f"The picture {name} is missing.") from error

@@ -1,0 +1,139 @@
+"""Parquet files that somebody wrote: types first, then the values, and no more than fits.
+
+A file of some kilobytes may stand for gigabytes: a value that is repeated, or a text that a
+dictionary holds once and a million rows name. Both are counted before they are spelled out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+#: Bytes that a file may stand for: so many in any case, and so many times its own.
+LARGEST = 256 * 2**20
+RATIO = 100
+#: Bytes of a value, by Parquet's own types; of a text its length is added.
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+
+
+class DamagedError(Exception):
+    """A file is no Parquet file, is cut short, or holds what was not to be; the text says which."""
+
+
+def schema_of(path: str | Path) -> pa.Schema:
+    """Return names and types of a file's columns, and its metadata.
+
+    Raises:
+        DamagedError: if it can't be read.
+    """
+    try:
+        return pq.read_schema(path)
+    # Damaged bytes make the library raise anything: ArrowInvalid, OSError, UnicodeDecodeError, …
+    except Exception as error:
+        raise DamagedError("is damaged or cut short") from error
+
+
+def read_columns(
+    path: str | Path, kinds: Mapping[str, pa.DataType], filters: pc.Expression | None = None
+) -> pa.Table:
+    """Read columns whose types are known beforehand; nothing is read of a file that has others.
+
+    Args:
+        path: the file.
+        kinds: name → type of each column that is wanted, in the order that they come in.
+        filters: which rows; all by default.
+
+    Returns:
+        The columns, without the file's metadata.
+
+    Raises:
+        DamagedError: if the file is damaged, lacks a column, has one of another type, or stands for
+            more than it should.
+    """
+    _check_kinds(schema_of(path), kinds)
+    words = [name for name, kind in kinds.items() if pa.types.is_string(kind)]
+    try:
+        most = max(LARGEST, RATIO * Path(path).stat().st_size)
+        _check_size(pq.read_metadata(path), most)
+        table: pa.Table = pq.read_table(
+            path,
+            columns=list(kinds),
+            filters=filters,
+            read_dictionary=words,
+            partitioning=None,
+        )
+        spelled = sum(_text_bytes(table.column(name)) for name in words)
+        if spelled > most:
+            raise DamagedError(f"stands for {spelled:,} bytes of text, too many for its size")
+        columns = [table.column(name).cast(kind) for name, kind in kinds.items()]
+        return pa.table(columns, names=list(kinds))
+    except DamagedError:
+        raise
+    except Exception as error:
+        raise DamagedError("is damaged or cut short") from error
+
+
+def read_batches(
+    path: str | Path, kinds: Mapping[str, pa.DataType], rows: int, coded: Sequence[str] = ()
+) -> Iterator[pa.Table]:
+    """Yield a table without rows, then the rows, so many at a time, as `read_columns` reads them.
+
+    Args:
+        path: the file.
+        kinds: as for `read_columns`.
+        rows: how many are read at once.
+        coded: columns of texts that come as dictionaries.
+    """
+    _check_kinds(schema_of(path), kinds)
+    try:
+        file = pq.ParquetFile(path, read_dictionary=list(coded))
+        _check_size(file.metadata, max(LARGEST, RATIO * Path(path).stat().st_size))
+        schema = file.schema_arrow
+        yield pa.schema([schema.field(name) for name in kinds]).empty_table()
+        for batch in file.iter_batches(batch_size=rows, columns=list(kinds)):
+            yield pa.Table.from_batches([batch]).select(list(kinds))
+    except DamagedError:
+        raise
+    except Exception as error:
+        raise DamagedError("is damaged or cut short") from error
+
+
+def _check_kinds(schema: pa.Schema, kinds: Mapping[str, pa.DataType]) -> None:
+    """Refuse a file that lacks a column, has it twice, or of another type."""
+    for name, kind in kinds.items():
+        found = schema.get_all_field_indices(name)
+        if len(found) != 1:
+            raise DamagedError(f"has {'no' if not found else 'more than one'} column {name}")
+        if schema.field(found[0]).type != kind:
+            raise DamagedError(f"has {name} as {schema.field(found[0]).type}, not {kind}")
+
+
+def _check_size(about: Any, most: int) -> None:
+    """Refuse a file whose values, texts not counted, are too many for its size."""
+    total = 0
+    for group in range(about.num_row_groups):
+        for place in range(about.num_columns):
+            column = about.row_group(group).column(place)
+            total += column.num_values * _WIDTHS.get(column.physical_type, 8)
+    if total > most:
+        raise DamagedError(f"stands for {total:,} bytes, too many for its size")
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """Return how many bytes a column of dictionaries would have, spelled out."""
+    total = 0
+    for chunk in column.chunks:
+        if not pa.types.is_dictionary(chunk.type):
+            total += chunk.nbytes
+            continue
+        lengths = pc.binary_length(chunk.dictionary).to_numpy(zero_copy_only=False)
+        places = chunk.indices.drop_null().to_numpy(zero_copy_only=False)
+        if len(places):
+            total += int(np.bincount(places, minlength=len(lengths)) @ lengths)
+    return total
