@@ -39,7 +39,10 @@ _TRACE = (
     *("trace.py", "trace_schema.py", "trace_checks.py", "trace_stream.py", "shards.py"),
     "parquets.py",
 )
-_MODEL = (*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens", "inspection.py", "pixels.py")
+_MODEL = (
+    *(*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens"),
+    *("inspection.py", "pixels.py", "limits.py"),
+)
 _EXTRACT = (
     *_MODEL,
     *("datasets/manifest.py", "extract.py", "part.py", "feed.py", "tracing.py", "variants.py"),
@@ -70,7 +73,7 @@ ROOMS = {
     "import": (
         *(*_BASE, *_WORDS, *_TRACE, "imported.py", "imported_file.py", "pixels.py"),
         *("models/prompt.py", "models/pictures.py", "models/probe.py"),
-        *("models/views.py", "models/layouts.py", "models/tiles.py"),
+        *("models/views.py", "models/layouts.py", "models/tiles.py", "limits.py"),
     ),
     "ablate": (*_EXTRACT, "ablation.py", "head_groups.py", "metrics/heads.py"),
     "metrics": _METRICS,

@@ -26,6 +26,11 @@ BOUNDS: dict[str, Bounds] = {
     "answers of servers": Bounds(64, 20),
     "indices of weights": Bounds(64, 5),
     "notes": Bounds(64, 5),
+    "headers of weights": Bounds(64, 5),
+    "configurations of models": Bounds(64, 5),
+    "folders of models": Bounds(1024, 60),
+    "chat templates": Bounds(1280, 45),
+    "GGUF": Bounds(512, 30),
     "pages": Bounds(256, 20),
     "LaTeX": Bounds(64, 5),
 }

@@ -50,6 +50,7 @@ class Fuzz:
         examples: tuple[Any, ...] = (),
         kept: Callable[[str], bool] = lambda name: False,
         both: bool = True,
+        share: float = 1.0,
     ) -> None:
         """Read the examples, then `FUZZ_N` inputs.
 
@@ -61,7 +62,9 @@ class Fuzz:
             kept: names that may stay in `out` after a refusal.
             both: whether some inputs must be read and some refused, so that the parser is met at
                 its depth as well as at its door.
+            share: of FUZZ_N that this parser gets, where one input takes a good part of a second.
         """
+        wanted = max(1, round(N * share))
         jail, tally = Jail(self._folder, BOUNDS[name], kept), Tally(name)
 
         def one(given_input: Any) -> None:
@@ -72,7 +75,7 @@ class Fuzz:
             tally.slowest_s = max(tally.slowest_s, jail.last_s)
 
         test = settings(
-            max_examples=N,
+            max_examples=wanted,
             deadline=None,
             database=None,
             derandomize=False,
@@ -83,7 +86,7 @@ class Fuzz:
             test = example(each)(test)
         test()
         self._note(tally.line())
-        assert tally.inputs >= N, f"only {tally.inputs} inputs were there to draw"
+        assert tally.inputs >= wanted, f"only {tally.inputs} inputs were there to draw"
         if both:
             assert tally.outcomes["read"], "no input was read: the seeds are not valid"
             assert tally.outcomes["refused"], "no input was refused: the changes change nothing"

@@ -75,7 +75,7 @@ def _noted(archive: Path, checksum: str) -> set[str]:
     try:
         note = json.loads(_note_of(archive).read_text(encoding="utf-8"))
         return set(note["members"]) if note["checksum"] == checksum else set()
-    except (OSError, ValueError, KeyError, TypeError):  # No note, or none of ours.
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # No note, or none of ours.
         return set()
 
 

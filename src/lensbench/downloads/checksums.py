@@ -67,6 +67,6 @@ def read_stamp(path: Path) -> dict[str, object]:
     """Return what `write_stamp` remembered about a path; nothing if that can't be read."""
     try:
         content = json.loads(beside(path, "ok").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

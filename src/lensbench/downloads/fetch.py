@@ -200,7 +200,7 @@ class _Download:
         """Return what is known of the answer that the part began with; nothing if of another."""
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         fits = isinstance(note, dict) and note.get("address") == self._name
         return note if fits else {}

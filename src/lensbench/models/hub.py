@@ -326,6 +326,6 @@ def _noted(repository: str, revision: str) -> Fetched | None:
         files = tuple(HubFile(**file) for file in tree["files"])
         whole = all((folder / f.name).stat().st_size == f.bytes for f in files)
     # Not there, or not ours: it is looked at anew.
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return Fetched(repository, revision, folder, files) if whole and files else None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,14 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from lensbench.errors import LensbenchError, ModelError, reason_of
+from lensbench.limits import limited
 from lensbench.models.anatomy import Anatomy, find_anatomy, text_config
 from lensbench.models.batches import join, same
 from lensbench.models.pictures import stream_changes
 from lensbench.models.placing import ON_ONE_DEVICE, Placing, refuse_offloaded
 from lensbench.models.processors import load_processor
 from lensbench.models.prompt import Prompter, encode_probes
+from lensbench.models.sizes import check_sizes
 from lensbench.models.source import Source, local_folder, parse_source, weight_files, weights_sha256
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -133,14 +137,18 @@ def load_model(
     )
     if precision not in DTYPES:
         raise ModelError(f'dtype "{dtype}" is unknown: use auto, {", ".join(DTYPES)}.')
-    weight_files(origin)  # Before anything is built: there must be some that can be read safely.
+    # Before anything is built: there must be some that can be read safely, and of this model.
+    files = weight_files(origin)
+    if origin.kind != "gguf":
+        check_sizes(local_folder(origin), files)
     try:
-        task, model, processor, missing = _load(
-            origin,
-            DTYPES[precision],
-            placing.options(DTYPES[precision], where),
-            chat_template,
-        )
+        with _bounded(str(origin), files, where):
+            task, model, processor, missing = _load(
+                origin,
+                DTYPES[precision],
+                placing.options(DTYPES[precision], where),
+                chat_template,
+            )
         if placing.moves:
             model = model.to(where)
         else:
@@ -157,6 +165,19 @@ def load_model(
 
         run_gate(loaded).require()
     return loaded
+
+
+@contextmanager
+def _bounded(name: str, files: Sequence[Path], where: str) -> Iterator[None]:
+    """Limit the time that loading takes and, in this machine's memory, its size, by the weights'.
+
+    A GPU's driver takes address space as it likes.
+    """
+    size = sum(file.stat().st_size for file in files)
+    # Half of it is read as it is and held as float32; each thread has a stack and a heap.
+    memory = 6 * size + 2**33 + (os.cpu_count() or 1) * 2**28 if where == "cpu" else None
+    with limited(f"Loading {name}", 300 + size / 1e7, memory):
+        yield
 
 
 def prepare(

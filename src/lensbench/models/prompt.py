@@ -12,11 +12,15 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from lensbench.errors import DataError
+from lensbench.errors import DataError, LensbenchError, ModelError, reason_of
+from lensbench.limits import limited
 from lensbench.models.layouts import layouts_of
 from lensbench.models.pictures import probe_pictures, probe_rows
 from lensbench.models.views import Layout
 from lensbench.pixels import FORMATS, UnreadableError, as_rgb
+
+#: Characters that a chat template may make of one question.
+LONGEST_PROMPT = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -133,10 +137,25 @@ class Prompter:
                 content = [{"type": "image"}] if pictured else []
                 content = [*content, {"type": "text", "text": words}]
             chat = [{"role": "user", "content": content}]
-            return str(
-                self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-            )
+            return self._rendered(chat)
         return f"{self.processor.image_token}\n{words}" if pictured else words
+
+    def _rendered(self, chat: list[dict[str, Any]]) -> str:
+        """Return a chat as the model's template writes it: somebody's program, in a sandbox."""
+        what = f"The chat template of {self.name}"
+        try:
+            with limited(what):
+                written = self.processor.apply_chat_template(
+                    chat, add_generation_prompt=True, tokenize=False
+                )
+        except LensbenchError:
+            raise
+        # Templates raise what they like: TemplateError, TypeError, ZeroDivisionError, …
+        except Exception as error:
+            raise ModelError(f"{what} can't be used ({reason_of(error)}): correct it.") from error
+        if not isinstance(written, str) or len(written) > LONGEST_PROMPT:
+            raise ModelError(f"{what} writes no text, or more than a prompt can be: correct it.")
+        return written
 
     def _is_chat(self, row: Mapping[str, Any]) -> bool:
         return row["style"] == "chat" and bool(getattr(self.processor, "chat_template", None))

@@ -146,7 +146,7 @@ def indexed_weights(path: Path) -> set[str]:
     try:
         names = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
         plain = bool(names) and all(_WEIGHT_NAME.fullmatch(name) for name in names)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         plain = False
     if not plain:
         raise ModelError(

@@ -1,0 +1,76 @@
+"""Whether a model's configuration speaks of what its weights hold, before anything is built of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lensbench.errors import ModelError
+
+#: Characters that a configuration or a tokenizer's settings may have.
+_LONGEST = 2**24
+#: How a configuration calls a number of modules that are built one by one.
+_COUNTS = ("layer", "depth", "expert", "block", "stage", "codebook")
+
+
+def check_sizes(folder: str | Path, files: Sequence[Path]) -> None:
+    """Refuse a folder whose configuration would have more modules built than it has weights.
+
+    Such parts would be made up at random, however many there are said to be.
+
+    Args:
+        folder: the model's, with its config.json.
+        files: its weights, safetensors.
+
+    Raises:
+        ModelError: if it would, or config.json or a file of weights can't be read.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        if path.stat().st_size > _LONGEST:
+            raise ValueError("too long")
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("no object")
+        counts = list(_counts(config))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is no model's configuration: copy it anew.") from error
+    tensors = sum(len(names_of(file)) for file in files)
+    for name, count in counts:
+        if count > max(tensors, 64):
+            raise ModelError(
+                f"{path} has {name} = {count:,}, but the weights beside it are {tensors:,} "
+                "tensors: they are not of one model."
+            )
+
+
+def names_of(file: Path) -> list[str]:
+    """Return the names of a safetensors file's tensors.
+
+    Raises:
+        ModelError: if it is damaged.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return list(opened.keys())
+    # SafetensorError, OSError, and whatever else a damaged header gives.
+    except Exception as error:
+        raise ModelError(f"{file} is no safetensors file or is damaged: copy it anew.") from error
+
+
+def _counts(tree: Any, name: str = "") -> Iterator[tuple[str, int]]:
+    """Yield the whole numbers of a configuration that say how many of something are built."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _counts(value, str(key))
+    elif isinstance(tree, list):
+        if name == "depths":
+            for value in tree:
+                yield from _counts(value, name)
+    elif isinstance(tree, int) and not isinstance(tree, bool):
+        if any(word in name for word in _COUNTS) and not name.startswith(("max_", "first_")):
+            yield name, tree

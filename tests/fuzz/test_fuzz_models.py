@@ -1,0 +1,166 @@
+"""Models that somebody made: every file of a model's folder, GGUF, and chat templates."""
+
+from __future__ import annotations
+
+import json
+import struct
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from gguf import GGUFReader, GGUFWriter
+from hypothesis import strategies as st
+from tests.fuzz.conftest import Fuzz
+from tests.fuzz.harness import Jail
+from tests.fuzz.mutations import mutated_bytes, mutated_text, mutated_trees
+from tests.planted import text_model, tokenizer
+
+from lensbench.models.load import load_model
+from lensbench.models.prompt import Prompter
+from lensbench.models.sizes import check_sizes, names_of
+from lensbench.models.source import parse_source, weight_files
+from lensbench.models.vocabulary import vocabulary_table
+
+
+@cache
+def model_files(folder: Path) -> dict[str, bytes]:
+    """Return the files of a tiny model."""
+    made = text_model("llama")
+    made.model.save_pretrained(folder)
+    made.processor.save_pretrained(folder)
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def header(tree: Any, size: int | None = None) -> bytes:
+    """Return a safetensors file with any header."""
+    text = json.dumps(tree).encode()
+    return struct.pack("<Q", len(text) if size is None else size) + text + bytes(64)
+
+
+HEADER = {
+    "__metadata__": {"format": "pt"},
+    "a": {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 32]},
+    "b": {"dtype": "F16", "shape": [16], "data_offsets": [32, 64]},
+}
+
+
+def test_headers_of_weights(fuzz: Fuzz) -> None:
+    def read(jail: Jail, content: bytes) -> None:
+        names_of(jail.give("model.safetensors", content))
+
+    inputs = st.one_of(mutated_trees([HEADER]).map(header), mutated_bytes([header(HEADER)]))
+    huge = [header(HEADER, size) for size in (0, 2**31, 2**63, 2**64 - 1, 100_000_001)]
+    fuzz("headers of weights", inputs, read, examples=(*huge, b"", header([[]] * 50)))
+
+
+def test_configurations_of_models(fuzz: Fuzz, tmp_path_factory: Any) -> None:
+    files = model_files(tmp_path_factory.mktemp("model"))
+    config = json.loads(files["config.json"])
+    index = {"metadata": {}, "weight_map": {"a": "model.safetensors", "b": "x.safetensors"}}
+
+    def read(jail: Jail, given: tuple[bytes, bytes | None]) -> None:
+        folder = jail.give("config.json", given[0]).parent
+        if given[1] is None:
+            jail.give("model.safetensors", files["model.safetensors"])
+        else:
+            jail.give("x.safetensors", files["model.safetensors"])
+            jail.give("model.safetensors.index.json", given[1])
+        source = parse_source(f"folder:{folder}")
+        check_sizes(folder, weight_files(source))
+
+    inputs = st.tuples(
+        st.one_of(mutated_trees([config]).map(_json), mutated_text([json.dumps(config)])),
+        st.one_of(st.none(), mutated_trees([index]).map(_json)),
+    )
+    deep = {**config, "num_hidden_layers": 10**6}
+    fuzz("configurations of models", inputs, read, examples=((_json(deep), None), (b"[" * 10**5, None)))
+
+
+def _json(tree: Any) -> bytes:
+    return json.dumps(tree).encode()
+
+
+def test_folders_of_models(fuzz: Fuzz, tmp_path_factory: Any) -> None:
+    files = model_files(tmp_path_factory.mktemp("model"))
+    trees = {n: json.loads(content) for n, content in files.items() if n.endswith(".json")}
+
+    def read(jail: Jail, given: tuple[str, bytes]) -> None:
+        for name, content in (files | dict([given])).items():
+            jail.give(f"m/{name}", content)
+        loaded = load_model("m", f"folder:{jail.given / 'm'}", dtype="float32", device="cpu")
+        vocabulary_table(loaded)
+
+    inputs = st.sampled_from(sorted(files)).flatmap(
+        lambda name: st.tuples(
+            st.just(name),
+            mutated_trees([trees[name]], 2).map(_json)
+            if name in trees
+            else mutated_bytes([files[name]], most=3),
+        )
+    )
+    config = trees["config.json"]
+    code = {"auto_map": {"AutoModelForCausalLM": "evil.Evil", "AutoConfig": "evil.Config"}}
+    examples = [
+        *({**config, "num_hidden_layers": 10**6}, {**config, "vocab_size": 10**9}),
+        *({**config, **code}, {**config, "model_type": "own", **code}, {**config, "model_type": "bert"}),
+        *({**config, "hidden_size": 10**7}, {**config, "head_dim": 0}),
+    ]
+    given = [("config.json", _json(tree)) for tree in examples]
+    fuzz("folders of models", inputs, read, examples=tuple(given), share=1 / 25)
+
+
+CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
+TEMPLATES = (
+    *("{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}"
+      "{% endfor %}{% endfor %}", "{{ 'a' * 10**10 }}", "{{ 9**9**9**9 }}", "{{ cycler.__init__ }}"),
+    *("{{ ().__class__.__base__.__subclasses__() }}", "{{ lipsum.__globals__['os'].system('id') }}"),
+    *("{% set ns = namespace(s='a') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+      "{{ raise_exception('no') }}", "{{ 1 / 0 }}", "{% include '/etc/passwd' %}", "{{ x.y.z }}", "{%"),
+    *("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ '%999999999999d' % 1 }}", "\x00", "{{ messages }}"),
+    "{{ '{0.__class__.__mro__}'.format(messages) }}",
+)  # fmt: skip
+
+
+def test_chat_templates(fuzz: Fuzz) -> None:
+    words = tokenizer()
+
+    def read(jail: Jail, content: bytes) -> None:
+        words.chat_template = content.decode("utf-8", "replace")
+        row = {"prompt": "How many?", "style": "chat", "image": None}
+        Prompter("m", words, words, "text", None).text(row)
+
+    fuzz("chat templates", mutated_text([CHAT], TEMPLATES), read,
+         examples=tuple(text.encode() for text in TEMPLATES))  # fmt: skip
+
+
+@cache
+def gguf_bytes(folder: Path) -> bytes:
+    """Return a small GGUF file."""
+    path = folder / "seed.gguf"
+    writer = GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(64)
+    writer.add_embedding_length(8)
+    writer.add_feed_forward_length(8)
+    writer.add_head_count(2)
+    writer.add_token_list(["<s>", "a", "b"])
+    writer.add_tensor("token_embd.weight", np.ones((3, 8), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path.read_bytes()
+
+
+def test_gguf_files(fuzz: Fuzz, tmp_path_factory: Any) -> None:
+    seed = gguf_bytes(tmp_path_factory.mktemp("gguf"))
+    assert GGUFReader(tmp_path_factory.getbasetemp() / "gguf0/seed.gguf").tensors
+
+    def read(jail: Jail, content: bytes) -> None:
+        path = jail.give("m.gguf", content)
+        load_model("m", f"gguf:{path}", dtype="float32", device="cpu")
+
+    words = [b"GGUF", b"llama", b"general.architecture", struct.pack("<IQ", 9, 2**40)]
+    fuzz("GGUF", mutated_bytes([seed], words), read, both=False, share=1 / 5)
