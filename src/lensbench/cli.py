@@ -25,6 +25,7 @@ from lensbench.cli_options import (
     fitting,
     settings_of,
 )
+from lensbench.compare_cli import register as register_compare
 from lensbench.errors import LensbenchError, sentence_of
 from lensbench.explorer_cli import register as register_explorer
 from lensbench.imported_cli import register as register_import
@@ -47,6 +48,7 @@ app = typer.Typer(
 
 register(app)  # First in --help: what a newcomer tries first.
 register_import(app)
+register_compare(app)
 app.add_typer(lexicon, name="lexicon", rich_help_panel="The lexicon of answers")
 
 
