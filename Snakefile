@@ -31,6 +31,7 @@ for model_file in catalog.files.values():
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/studies.smk"
+include: "workflow/rules/numerics.smk"
 include: "workflow/rules/explorer.smk"
 include: "workflow/rules/notebooks.smk"
 include: "workflow/rules/figures.smk"

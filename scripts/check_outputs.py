@@ -71,6 +71,7 @@ METRICS = [
     "han_floor",
     "ablation",
     "ablation_contrast",
+    "numerics",
     "gates",
     "models",
 ]
@@ -82,6 +83,7 @@ TABLES = [
     "accuracy_by_family",
     "gates",
     "models",
+    "numerics",
 ]
 SHARD = [
     "samples.parquet",
@@ -121,6 +123,7 @@ def promised() -> list[str]:
             f"results/models/{model}/{name}"
             for name in ("gate.json", "model.json", "vocabulary.parquet", "forms.parquet")
         ]
+        files.append(f"results/numerics/{model}.parquet")
     for model, dataset in runs:
         files += [
             f"results/traces/{model}/{dataset}/{shard}/{name}"

@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from lensbench.compare.numeric_table import COLUMNS
 from lensbench.metrics.study_tables import STUDY_TABLES
 from lensbench.metrics.tables import RUN_TABLES
 
@@ -71,6 +72,37 @@ def _add_studies(add: Callable[..., None], model: str, dataset: str, twice: bool
             add("ablation_contrast", model, dataset, mode="zero", where=[where], measure=measure,
                 n_heads=4, value=-1.85 * factor * sign, low=-2.0, high=0.5, n=24, p=1 / 3,
                 p_floor=1 / 3, random_median=-0.1 * factor, n_random=5)  # fmt: skip
+
+
+#: condition → detail, largest difference, top-1 tokens and convergence layers that change.
+NUMERICS = {
+    "same": ("loaded and read again", 0.0, 0, 0),
+    "threads": ("2 threads instead of 1", 1.86e-5, 0, 0),
+    "batch": ("batch size 1 instead of 8", 4.1e-5, 1, 0),
+    "dtype": ("bfloat16 instead of float32", 0.868, 23, 2),
+}
+
+
+def _numerics(models: list[str]) -> pd.DataFrame:
+    """Return what changes numbers: 24 samples of each model, and no CUDA device."""
+    rows = []
+    for model in models:
+        for condition, (detail, largest, flips, moved) in NUMERICS.items():
+            for measure, value, n in (
+                ("identical_files", float(condition == "same"), 5),
+                ("top_logprob", largest, 14_880),
+                ("top1", flips / 744, 744),
+                ("unexplained", 0.0 if flips else np.nan, flips),
+                ("answer", 0.0, 24),
+                ("text", 1 / 24 if moved else 0.0, 24),
+                ("convergence", moved / 24, 24),
+                ("convergence_layers", 3.0 * bool(moved), 24),
+            ):
+                p999 = largest / 2 if measure == "top_logprob" else np.nan
+                rows.append((model, "scenes", condition, detail, measure, value, p999, n, 1.0, 1))
+        rows.append((model, "scenes", "device", "no CUDA device was there", "not_measured",
+                     np.nan, np.nan, 0, np.nan, 1))  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
@@ -281,6 +313,7 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
         columns=["model", "architecture", "n_layers", "n_heads", "n_parameters",
                  "vocabulary_size", "dtype", "source", "revision", "weights_sha256"],
     )  # fmt: skip
+    frames["numerics"] = _numerics(sorted({model for model, _, _ in runs_of(n_models)}))
     frames["gates"] = pd.DataFrame(
         [(m, check, value, limit, "True") for m, _ in models
          for check, value, limit in (("readout_equals_logits", 3.1e-6, 1e-4),

@@ -22,6 +22,7 @@ ENTRIES = {
         "metrics/run.py", "metrics/patches.py", "metrics/variants.py", "metrics/ablations.py",
         "metrics/collect.py",
     ],
+    "numerics": ["numerics.py", "compare/numeric_table.py"],
     "show": ["figures/__init__.py", "tables/__init__.py", "numbers.py"],
     "explorer": ["explorer/__init__.py"],
     "notebook": ["notebooks.py"],

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lensbench.cli_options import (
+    STAGES,
+    Dataset,
+    Gpus,
+    ModelFolder,
+    Options,
+    Out,
+    Revision,
+    Source,
+    before_a_model,
+    extraction_of,
+)
 from lensbench.errors import LensbenchError
 
 
@@ -44,6 +57,46 @@ def compare(
         raise LensbenchError(f"Not within {within}: {faults[0]}{more}.")
 
 
+def numerics(
+    model: str,
+    source: Source,
+    dataset: Dataset,
+    model_folder: ModelFolder,
+    out: Out,
+    on_cpu: Annotated[
+        bool, typer.Option("--on-cpu", help="Read on the CPU too what runs on a GPU.")
+    ] = False,
+    revision: Revision = "",
+    options: Options = "{}",
+    gpus: Gpus = 0,
+) -> None:
+    """Read a few samples under other conditions, and write how far their numbers move."""
+    before_a_model(options, gpus)
+    # Threads that wait for each other must not keep a core busy that others need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from lensbench.extract import checked_request
+    from lensbench.numerics import Request, measure
+
+    chosen, _, place = extraction_of(options)
+    checked_request(model, dataset, model_folder)
+    request = Request(model, source, revision, str(dataset), str(model_folder), place, chosen)
+    # A model that asks for no GPU is small enough for the CPU.
+    measure(request, out, on_cpu or not gpus)
+
+
+def collect_numerics(
+    out: Out,
+    runs: Annotated[list[Path] | None, typer.Argument(help="Files written by numerics.")] = None,
+) -> None:
+    """Join what numerics found of all models."""
+    from lensbench.compare.numeric_table import NAME, joined
+    from lensbench.metrics.collect import write_csv
+
+    write_csv(out, {NAME: joined(runs or [])})
+
+
 def register(app: typer.Typer) -> None:
     """Put these commands on the command line."""
     app.command()(compare)
+    for stage in (numerics, collect_numerics):
+        app.command(rich_help_panel=STAGES)(stage)

@@ -18,7 +18,7 @@ from lensbench.files import atomic_path
 
 PAPER = ROOT / "paper"
 #: The parts of main.tex that depend on what was run, each from a template of that name.
-PARTS = ("settings", "abstract", "data", "models", "results", "runs")
+PARTS = ("settings", "abstract", "data", "models", "results", "numerics", "runs")
 #: What datasets are called that have a name of their own.
 _CALLED = {
     "tallyqa": "TallyQA",
@@ -79,6 +79,7 @@ def write_parts(
     from lensbench.figures import FIGURES, RUN_FIGURES
     from lensbench.figures.frames import read_tables
     from lensbench.models.source import packaged_models
+    from lensbench.numeric_prose import numeric_prose
     from lensbench.tables import TABLES, latex_escape
 
     environment = jinja2.Environment(
@@ -101,7 +102,7 @@ def write_parts(
         "percent": lambda value: f"{100 * value:.0f}\\,\\%",
         "thousands": lambda value: f"{int(value):,}".replace(",", "\\,"),
     }
-    frames = read_tables(metrics, ["accuracy_by_family"])
+    frames = read_tables(metrics, ["accuracy_by_family", "numerics"])
     context = {
         "config": config,
         "runs": list(runs),
@@ -119,6 +120,7 @@ def write_parts(
             "complex": "complex counting",
         },
         "families": _families(frames["accuracy_by_family"]),
+        "numerics": numeric_prose(frames["numerics"]),
     }
     for part in PARTS:
         text = environment.get_template(f"{part}.tex.jinja").render(context)

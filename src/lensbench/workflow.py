@@ -48,15 +48,13 @@ _EXTRACT = (
     *("datasets/manifest.py", "extract.py", "part.py", "feed.py", "tracing.py", "variants.py"),
 )
 _METRICS = (*_BASE, *_WORDS, *_TRACE, "metrics")
+_METRIC_TABLES = tuple(
+    f"metrics/{name}.py" for name in ("bootstrap", "convergence", "study_tables", "tables")
+)
+_TOLERANCES = tuple(f"compare/{name}.py" for name in ("tolerances", "measures", "tally"))
 _SHOW = (
-    *_BASE,
-    "scripts.py",
-    "pixels.py",
-    "figures",
-    "fontfiles.py",
-    "tables",
-    "numbers.py",
-    "data/reference",
+    *(*_BASE, "scripts.py", "pixels.py", "figures", "fontfiles.py", "tables"),
+    *("numbers.py", "data/reference"),
 )
 _PAGE = ("fontfiles.py", "webfonts.py")
 _TOLD = (
@@ -77,6 +75,7 @@ ROOMS = {
     ),
     "ablate": (*_EXTRACT, "ablation.py", "head_groups.py", "metrics/heads.py"),
     "metrics": _METRICS,
+    "numerics": (*_EXTRACT, "numerics.py", "compare", *_METRIC_TABLES),
     "show": _SHOW,
     "explorer": (
         *(*_BASE, *_WORDS, *_TRACE, *_PAGE, "datasets/manifest.py", "pixels.py", "explorer"),
@@ -87,12 +86,8 @@ ROOMS = {
         *("notebook_page.html.jinja", "notebook_cells.html.jinja"),
     ),
     "paper": (
-        *_SHOW,
-        "paper.py",
-        "config.py",
-        "yamls.py",
-        "downloads/sources.py",
-        "data/sources.csv",
+        *(*_SHOW, "paper.py", "config.py", "yamls.py"),
+        *("downloads/sources.py", "data/sources.csv", "numeric_prose.py", *_TOLERANCES),
     ),
 }
 
@@ -414,6 +409,19 @@ def with_pictures(runs: Iterable[Run], datasets: Iterable[str] | None = None) ->
                 f"there are {', '.join(pictured)}."
             )
     return [run for run in runs if run.dataset in wanted]
+
+
+def manifest_of(datasets: Mapping[str, str]) -> Any:
+    """Return a function that gives the manifest of the dataset of the model in the wildcards.
+
+    Args:
+        datasets: model → dataset.
+    """
+
+    def value(wildcards: Any) -> str:
+        return f"results/datasets/{datasets[wildcards.model]}/manifest.parquet"
+
+    return value
 
 
 def _reads_hub(path: Path) -> bool:

@@ -23,6 +23,7 @@ from lensbench.workflow import (
     files_in,
     folders_of,
     gpus_of_job,
+    manifest_of,
     options,
     run_shown_inputs,
     shares_files,

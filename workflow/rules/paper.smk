@@ -3,7 +3,7 @@ rule paper_parts:
     input:
         metrics=expand(
             "results/metrics/{table}.csv",
-            table=["accuracy_by_family"],
+            table=["accuracy_by_family", "numerics"],
         ),
         templates=expand("paper/templates/{part}.tex.jinja", part=[*PARTS, "float"]),
     output:

@@ -12,6 +12,13 @@ except LensbenchError as error:
 
 MODELS = sorted({run.model for run in RUNS})
 
+# The first run of each model is read again under other conditions.
+REREAD = (
+    {run.model: run.dataset for run in reversed(RUNS)}
+    if config["numerics"]["n"]
+    else {}
+)
+
 # Which pictures the studies show beside those that are there.
 NOTEBOOKS = glob_wildcards("notebooks/{notebook,[A-Za-z0-9_-]+}.py").notebook
 PICTURES = ["native", *map(str, config["variants"]["sizes"]), "blank"]

@@ -1,9 +1,7 @@
 # Tables and numbers for print.
 rule table:
     input:
-        metrics=expand(
-            "results/metrics/{table}.csv", table=[*RUN_TABLES, *MODEL_TABLES]
-        ),
+        metrics=shown_inputs,
     output:
         csv=report(
             "results/tables/{table}.csv",

@@ -15,8 +15,8 @@ from lensbench.trace import TraceMeta, read_meta
 
 #: What of a shard's provenance says where its samples lie and not how they were read.
 _PLACE = {
-    "shard", "n_shards", "n_samples", "n_rejected", "files", "options.config_hash",
-    "options.samples",
+    "shard", "n_shards", "first_sample", "n_samples", "n_rejected", "files",
+    "options.config_hash", "options.samples", "options.shard_samples",
 }  # fmt: skip
 
 

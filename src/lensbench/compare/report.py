@@ -14,7 +14,7 @@ import pandas as pd
 from lensbench.compare.folders import runs_in
 from lensbench.compare.measures import MEASURES, Found
 from lensbench.compare.runs import RunDifference, compare_run
-from lensbench.compare.tolerances import Tolerance, exceeded
+from lensbench.compare.tolerances import Tolerance
 from lensbench.errors import DataError
 from lensbench.files import atomic_path
 
@@ -115,6 +115,31 @@ def compare(left: str | Path, right: str | Path) -> Comparison:
         tuple(run.name for key, run in one.items() if key not in other),
         tuple(run.name for key, run in other.items() if key not in one),
     )
+
+
+def exceeded(difference: RunDifference, allowed: Tolerance) -> list[str]:
+    """Return in words what of a run's difference a class doesn't allow; nothing if it is within."""
+    faults = []
+    apart = difference.only_left + difference.only_right
+    if apart:
+        faults.append(f"{apart} samples are in one of the two only")
+    if difference.rejected:
+        faults.append(f"{difference.rejected} samples are rejected in one of the two only")
+    if allowed.name == "same" and difference.files and difference.files[0] < difference.files[1]:
+        same, everything = difference.files
+        faults.append(f"{everything - same} of {everything} files differ")
+    for name, found in difference.found.items():
+        if not allowed.allows(name, found):
+            faults.append(_fault(name, found, allowed.limit(name)))
+    return faults
+
+
+def _fault(name: str, found: Found, limit: float) -> str:
+    words = MEASURES[name].words.removeprefix("… ")
+    if MEASURES[name].kind == "share":
+        of = f"{found.changed} of {found.n}"
+        return f"{words}: {of}, where {100 * limit:g} % are allowed"
+    return f"{words}: {found.value:.2g} (n = {found.n}), where {limit:.2g} is allowed"
 
 
 def _cut(text: str) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lensbench.compare.measures import MEASURES, Found
-from lensbench.compare.runs import RunDifference
 from lensbench.errors import LensbenchError
 
 #: One unit in the last place of a logit between 32 and 64, in nats.
@@ -122,7 +121,7 @@ TOLERANCES: dict[str, Tolerance] = {
         Tolerance(
             "device", "CPU and CUDA, both in float32", "float32", 256, 2e-3, 0.02, 0.25,
             "From theory: fused attention rescales its sums, fast exp and rsqrt are good to 2 "
-            "ulps, and sums are cut into other tiles, each of these at every block; four times what "
+            "ulps, sums are cut into other tiles, and all of it at every block; four times what "
             "the CPU's instruction sets may do.",
             measured=False,
         ),
@@ -134,6 +133,18 @@ TOLERANCES: dict[str, Tolerance] = {
 }  # fmt: skip
 
 
+def tolerance_of(change: str, dtype: str) -> Tolerance:
+    """Return the class that a change is held to where numbers are of this dtype.
+
+    Rounding to half precision hides every other change but none at all.
+
+    Args:
+        change: a key of `TOLERANCES`.
+        dtype: "float32", "bfloat16" or "float16".
+    """
+    return TOLERANCES[change if dtype == "float32" or change == "same" else "dtype"]
+
+
 def tolerance(name: str) -> Tolerance:
     """Return the class of that name.
 
@@ -143,28 +154,3 @@ def tolerance(name: str) -> Tolerance:
     if name not in TOLERANCES:
         raise LensbenchError(f"No tolerance is called {name}: there are {', '.join(TOLERANCES)}.")
     return TOLERANCES[name]
-
-
-def exceeded(difference: RunDifference, allowed: Tolerance) -> list[str]:
-    """Return in words what of a run's difference a class doesn't allow; nothing if it is within."""
-    faults = []
-    apart = difference.only_left + difference.only_right
-    if apart:
-        faults.append(f"{apart} samples are in one of the two only")
-    if difference.rejected:
-        faults.append(f"{difference.rejected} samples are rejected in one of the two only")
-    if allowed.name == "same" and difference.files and difference.files[0] < difference.files[1]:
-        same, everything = difference.files
-        faults.append(f"{everything - same} of {everything} files differ")
-    for name, found in difference.found.items():
-        if not allowed.allows(name, found):
-            faults.append(_fault(name, found, allowed.limit(name)))
-    return faults
-
-
-def _fault(name: str, found: Found, limit: float) -> str:
-    words = MEASURES[name].words.removeprefix("… ")
-    if MEASURES[name].kind == "share":
-        of = f"{found.changed} of {found.n}"
-        return f"{words}: {of}, where {100 * limit:g} % are allowed"
-    return f"{words}: {found.value:.2g} (n = {found.n}), where {limit:.2g} is allowed"

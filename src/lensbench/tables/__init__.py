@@ -11,7 +11,7 @@ import pandas as pd
 from lensbench.errors import LensbenchError
 from lensbench.figures.frames import read_tables
 from lensbench.files import atomic_path
-from lensbench.tables import build, render
+from lensbench.tables import build, numerics, render
 from lensbench.tables.latex import latex_escape, tabular
 
 __all__ = ["TABLES", "TableSpec", "latex_escape", "make_table", "tabular"]
@@ -71,6 +71,14 @@ TABLES: dict[str, TableSpec] = {
             "What every model passed before its first sample.",
         ),
         TableSpec("models", ("models",), build.models, render.models, "Models", "The models run."),
+        TableSpec(
+            "numerics", ("numerics",), numerics.build, numerics.render, "Numbers elsewhere",
+            "The same samples read under other conditions, against the first reading: the largest "
+            "difference of a log-probability among the top tokens of both, in nats, and its 99.9 "
+            "percentile; shares of samples × layers with another top-1 token, and of samples with "
+            "another final answer, generated text or convergence layer (in parentheses: by how "
+            "many layers at most); whether all of it is within what is promised.",
+        ),
     )
 }  # fmt: skip
 
