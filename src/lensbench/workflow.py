@@ -191,9 +191,8 @@ class Catalog:
         if kind == "gguf":
             return [place]
         folder = PACKAGE / "models" / "packaged" / place if kind == "packaged" else Path(place)
-        found = sorted(str(path) for path in folder.rglob("*") if path.is_file())
         # An empty folder is told as a missing file by snakemake, which then names it.
-        return found or [str(folder / "config.json")]
+        return _files_below(folder) or [str(folder / "config.json")]
 
     def text_weights(self, runs: Iterable[Run]) -> list[str]:
         """Return the files of all models among the runs that take text alone."""
@@ -422,6 +421,12 @@ def manifest_of(datasets: Mapping[str, str]) -> Any:
         return f"results/datasets/{datasets[wildcards.model]}/manifest.parquet"
 
     return value
+
+
+@cache
+def _files_below(folder: Path) -> list[str]:
+    """Return all files below a folder of weights: once, as every job asks."""
+    return sorted(str(path) for path in folder.rglob("*") if path.is_file())
 
 
 def _reads_hub(path: Path) -> bool:
