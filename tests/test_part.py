@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tests.commands import Done
 from tests.planted import image_model, text_model, written_manifest
 
 from lensbench import extract, trace
@@ -24,6 +26,7 @@ from lensbench.extract import Extraction, ExtractOptions
 from lensbench.files import sha256_of
 from lensbench.inspection import inspect_model
 from lensbench.metrics.run import MetricOptions, compute_run
+from lensbench.models.load import LoadedModel
 from lensbench.part import extract_part, extract_shards
 from lensbench.shards import shard_folders
 from lensbench.trace import read_table
@@ -311,3 +314,66 @@ def test_rejected_samples_are_counted_in_the_ledger(tmp_path: Path) -> None:
     assert [(e["n_samples"], e["n_rejected"]) for e in ledger["shards"]] == [(1, 1), (1, 1)]
     assert len(read_table([tmp_path / "run/0", tmp_path / "run/1"], "samples")) == 2
     assert np.all(read_table(tmp_path / "run/0", "samples")["rejected"].notna())
+
+
+def asking(folder: Path, **settings: object) -> list[str]:
+    """Return the words of a command that extracts the prompts of `request` with these settings."""
+    fixed = {"shard_samples": 3, "batch_size": 2, "max_new_tokens": 2, "top_k": 3}
+    return [
+        *("extract", "llama", "--source", "folder:nowhere", "--dataset", str(folder / "data")),
+        *("--model-folder", str(folder / "model"), "--out", "run", "--code", "c0de"),
+        *("--options", json.dumps({**fixed, "floor_directions": 4, **settings})),
+    ]
+
+
+def test_shards_by_hand_are_extracted_with_one_load(
+    undisturbed: Path,
+    lensbench: Callable[..., Done],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loads = []
+
+    def load(*what: object, **how: object) -> LoadedModel:
+        loads.append(what)
+        return text_model("llama", seed=3)
+
+    monkeypatch.setattr("lensbench.models.load.load_model", load)
+    done = lensbench(*asking(undisturbed), "--shards", "0-1,4")
+    assert done.returncode == 0, done.stderr
+    assert len(loads) == 1
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["0", "1", "4"]
+    assert (tmp_path / "run/4/samples.parquet").is_file()
+    done = lensbench(*asking(undisturbed, workers=0, shards_per_job=7), "--shards", "1,2")
+    # Neither of these settings is in a shard.
+    assert "shard 1: kept" in done.stderr
+    assert (tmp_path / "run/2/samples.parquet").is_file()
+
+
+@pytest.mark.parametrize(
+    ("more", "settings", "sentence"),
+    [
+        (["--shards", "9"], {}, "Shard 9 does not exist: the run has 5, numbered from 0 to 4."),
+        (["--shards", "x"], {}, "--shards x names no shards at 'x': give numbers and ranges from"),
+        (["--part", "3"], {"shards_per_job": 2}, "Part 3 does not exist: 5 shards, 2 a job, make"),
+        (["--part", "0", "--shards", "0"], {}, "Both --shards and --part are given: leave one out"),
+        (["--n-shards", "4"], {}, "data has 13 samples, too many for 4 shards of 3: 5 are needed."),
+        ([], {"shards": 2}, "Extraction takes no setting shards: there are shard_samples, "),
+        ([], {"shards_per_job": 0}, "extraction.shards_per_job is 0: use 1 or more."),
+        ([], {"shards_per_job": True}, "extraction.shards_per_job is True: use 1 or more."),
+        ([], {"shard_samples": "3"}, "takes a whole number or null for shard_samples, not '3'"),
+    ],
+)
+def test_a_request_that_can_not_be_met_is_told_before_a_model_is_loaded(
+    undisturbed: Path,
+    lensbench: Callable[..., Done],
+    tmp_path: Path,
+    more: list[str],
+    settings: dict[str, object],
+    sentence: str,
+) -> None:
+    done = lensbench(*asking(undisturbed, **settings), *more)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
