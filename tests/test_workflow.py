@@ -484,6 +484,26 @@ def test_a_changed_picture_of_one_s_own_is_noticed(
     assert (tree / manifest).read_bytes() != before, "traces of the old picture would be kept"
 
 
+def test_runs_are_cut_by_what_they_can_have_at_most(tmp_path: Path) -> None:
+    """An n that means all makes no shards for nothing, where the folder says what there can be."""
+    for number in range(5):
+        (tmp_path / "photos" / "deep").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / "deep" / f"{number}.png").touch()
+    (tmp_path / "asked.csv").write_text("file,question\n" + "0.png,How many?\n" * 8)
+    photos = str(tmp_path / "photos")
+    given = {name: {"n": 0} for name in DATASETS} | {
+        "facts": {"n": 7},
+        "flowers": {"n": 10**9, "folder": photos},
+        "own": {"n": 10**9, "folder": photos, "questions": str(tmp_path / "asked.csv")},
+    }
+    cut = workflow.Cut({"datasets": given, "extraction": {"shard_samples": 2, "shards_per_job": 3}})
+    runs = {name: SimpleNamespace(model="m", dataset=name) for name in ("facts", "flowers", "own")}
+    # 7, 5 and 9 samples at most (a file's first line may be a question, too), two a shard.
+    assert [cut.n_shards(run) for run in runs.values()] == [4, 3, 5]
+    assert cut.ledgers(runs["facts"]) == [f"results/traces/m/facts/parts/{n}.json" for n in (0, 1)]
+    assert cut.ledgers(runs["flowers"]) == ["results/traces/m/flowers/parts/0.json"]
+
+
 def test_runs_with_pictures_are_those_of_datasets_that_have_some() -> None:
     runs = [Run("a", "scenes"), Run("a", "fills"), Run("b", "facts")]
     assert with_pictures(runs) == runs[:2]
