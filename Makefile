@@ -22,7 +22,7 @@ test: environment ## run all tests
 
 test-cluster: environment ## run the default target on a Slurm of its own that loses a node (root)
 	@bash scripts/slurm.sh
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:xdist tests/cluster
+	@$(BIN)/python -m pytest -q tests/cluster
 
 test-faults: environment ## kill runs, fill disks, damage files: QUICK=1 for a short cut of it
 	@OMP_NUM_THREADS=1 QUICK=$(QUICK) timeout --foreground -k 30 20m \

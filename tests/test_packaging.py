@@ -161,7 +161,16 @@ def test_output_check_names_what_is_missing(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", [".ci/run", "scripts/environment.sh", "scripts/latex.sh"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".ci/run",
+        "scripts/environment.sh",
+        "scripts/latex.sh",
+        "scripts/slurm.sh",
+        "deploy/install.sh",
+    ],
+)
 def test_shell_scripts_are_whole_and_strict(name: str) -> None:
     script = ROOT / name
     assert "set -euo pipefail" in script.read_text(encoding="utf-8")
