@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.slurm import NODES, check, slurm
-from tests.cluster.study import Done, digests, disturbed, reference
+from tests.cluster.study import PROFILE, Done, digests, disturbed, reference
 
 from lensbench.config import ROOT
 
@@ -43,8 +43,12 @@ def rule_of(job: dict[str, str]) -> str:
 
 
 def local_rules(log: str) -> set[str]:
-    """Return the rules that snakemake ran by itself, by its log."""
-    return set(re.findall(r"^localrule (\w+):", log, re.MULTILINE))
+    """Return the rules that snakemake ran by itself: finished, neither submitted nor in a group."""
+    finished = re.findall(r"^Finished jobid: (\d+) \(Rule: (\w+)\)$", log, re.MULTILINE)
+    submitted = set(re.findall(r"^Job (\d+) has been submitted with", log, re.MULTILINE))
+    text = (ROOT / PROFILE / "config.yaml").read_text(encoding="utf-8")
+    grouped = set(re.findall(rf"^  (\w+): (?:{'|'.join(GROUPS)})$", text, re.MULTILINE))
+    return {rule for number, rule in finished if number not in submitted} - grouped
 
 
 def test_results_are_those_of_an_undisturbed_local_run(studies: tuple[Path, Done]) -> None:
@@ -106,7 +110,7 @@ def test_what_a_job_asks_for_is_what_the_models_rule_says(studies: tuple[Path, D
 
 def test_a_cluster_is_not_asked_for_many_small_jobs(studies: tuple[Path, Done]) -> None:
     _, done = studies
-    (total,) = re.findall(r"^total +(\d+)$", done.log, re.MULTILINE)
+    total = re.findall(r"^total +(\d+)$", done.log, re.MULTILINE)[0]
     small = [job for job in done.jobs if rule_of(job) in GROUPS]
     # One submission a group; metrics come eight runs at a time.
     runs = len(list((done.folder / "results/metrics").glob("*/*/summary.parquet")))
