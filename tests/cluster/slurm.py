@@ -132,10 +132,18 @@ class Slurm:
         """Start the daemon of a node and let jobs come to it."""
         self._start(name, "slurmd", "-D", "-N", name)
 
-    def kill_node(self, name: str) -> None:
-        """Take a node away as a loss of power does: its daemon and its jobs are gone at once."""
+    def kill_node(self, name: str) -> set[str]:
+        """Take a node away as a loss of power does: its daemon and its jobs are gone at once.
+
+        Returns:
+            The numbers of the jobs that ran there.
+        """
         self.daemons.pop(name).kill()
-        jobs = {job["JobId"] for job in self.jobs() if job.get("NodeList") == name}
+        jobs = {
+            job["JobId"]
+            for job in self.jobs()
+            if job.get("NodeList") == name and job["JobState"] in {"RUNNING", "COMPLETING"}
+        }
         for pid, environment, command in self._processes():
             step = re.match(r"slurmstepd: \[(\d+)\.", command)
             if f"SLURMD_NODENAME={name}" in environment or (step and step[1] in jobs):
@@ -143,6 +151,7 @@ class Slurm:
                     os.kill(pid, signal.SIGKILL)
         # The controller would find out by itself, after SlurmdTimeout.
         self.ask("scontrol", "update", f"nodename={name}", "state=down", "reason=killed")
+        return jobs
 
     def return_node(self, name: str) -> None:
         """Give a node back that was taken away."""

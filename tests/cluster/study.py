@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.cluster.slurm import Slurm, until
@@ -33,11 +33,12 @@ _PROGRESS = re.compile(r"(\d+)/(\d+) \[[^]]*samples/s\]")
 
 @dataclass(frozen=True)
 class Lost:
-    """What a node was doing when it was taken away: its name, and its job's number and rule."""
+    """What a node was doing when it was taken away: an extraction, and what else ran there."""
 
     node: str
     job: str
     comment: str
+    all_jobs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,15 @@ def disturbed(slurm: Slurm, folder: Path, settings: list[str]) -> Done:
             return bool(lost)
 
         until(in_the_midst, "an extraction was half done", slurm, 600)
-        slurm.kill_node(lost[0].node)
+        taken = replace(lost[0], all_jobs=frozenset(slurm.kill_node(lost[0].node)))
         # Long enough for the executor to see that the job runs no more.
         time.sleep(10)
-        slurm.return_node(lost[0].node)
+        slurm.return_node(taken.node)
         status = run.wait()
     text = log.read_text(encoding="utf-8", errors="replace")
     if status:
         raise RuntimeError(f"snakemake on Slurm ended with {status}:\n{text[-3000:]}")
-    return Done(where, text, slurm.jobs(), lost[0], time.monotonic() - start)
+    return Done(where, text, slurm.jobs(), taken, time.monotonic() - start)
 
 
 def digests(results: Path) -> dict[str, str]:
