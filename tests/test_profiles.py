@@ -22,7 +22,7 @@ from lensbench.workflow import shares_files
 PROFILES = ROOT / "workflow/profiles"
 PARTITIONS = PROFILES / "slurm/partitions.yaml"
 #: Rules that load a model: each a job of its own, asking for what the model's rule says.
-ALONE = {"inspect", "closeup", "variants", "ablate"}
+ALONE = {"inspect", "closeup", "variants", "ablate", "numerics"}
 #: Rules that no default or study target runs in numbers.
 SELDOM = {"all", "import_lens", "patch_metrics_imported", "explorer_pages_imported"}
 

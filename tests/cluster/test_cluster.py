@@ -16,7 +16,7 @@ LOCAL = {"fetch_smollm2_135m", "paper", "all"}
 #: What the executor is asked to put together, by the names that the profile gives.
 GROUPS = {"datasets", "metrics", "studies", "pages", "run_figures", "print", "notebooks"}
 #: Rules of a job of their own.
-ALONE = {"inspect", "closeup", "variants", "ablate"}
+ALONE = {"inspect", "closeup", "variants", "ablate", "numerics"}
 
 
 @pytest.fixture(scope="module")

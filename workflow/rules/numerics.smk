@@ -16,6 +16,7 @@ rule numerics:
     threads: 1
     resources:
         gpu=catalog.resource("gpu"),
+        gpu_model=catalog.resource("gpu_model"),
         mem_mb=catalog.resource("mem_mb"),
         runtime=catalog.resource("runtime"),
     params:
