@@ -322,7 +322,7 @@ def _die_with_parent() -> None:
 #: What the test runs on: two nodes of a partition without GPUs, one with two.
 NODES = (
     Node("node1", "cpu", cpus=2),
-    Node("node2", "cpu", cpus=1),
+    Node("node2", "cpu", cpus=2),
     Node("node3", "gpu", cpus=1, gpus=2),
 )
 
