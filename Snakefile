@@ -58,6 +58,7 @@ onstart:
         only_run()
     except LensbenchError as error:
         stop(error)
+    back_to_today()
 
 
 onsuccess:

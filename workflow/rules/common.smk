@@ -2,6 +2,7 @@
 import os
 
 from lensbench import config as configuration
+from lensbench.clock import back_to_today
 from lensbench.errors import LensbenchError
 from lensbench.figures import FIGURES, RUN_FIGURES
 from lensbench.metrics.study_tables import (
