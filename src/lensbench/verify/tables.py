@@ -61,26 +61,31 @@ def _check_folder(root: Path, folder: Path, tables: Mapping[str, list[str]]) -> 
             yield Problem(root, path, "is missing")
             continue
         try:
-            table = pq.read_table(path, partitioning=None)
+            wrong = _wrong_with(path, columns, (folder.parent.name, folder.name))
         except (pa.ArrowException, OSError):
-            yield Problem(root, path, "is damaged")
-            continue
-        if table.column_names != columns:
-            yield Problem(root, path, f"has other columns than {name} must have")
-            continue
-        of = folder.parent.name, folder.name
-        # An imported lens names itself by another model and dataset than its folder's.
-        if of[0] != "imported" and table.num_rows:
-            pairs = zip(*(table[key].unique().to_pylist() for key in columns[:2]), strict=False)
-            if set(pairs) != {of}:
-                yield Problem(root, path, f"is not of {' on '.join(of)} alone")
-                continue
-        empty = [column for column in columns if _unknown(table[column], column)]
-        if empty:
-            yield Problem(root, path, f"has {empty[0]} that is no number or no text")
+            wrong = "is damaged"
+        if wrong:
+            yield Problem(root, path, wrong)
 
 
-def _unknown(column: pa.ChunkedArray, name: str) -> bool:
+def _wrong_with(path: Path, columns: list[str], run: tuple[str, str]) -> str:
+    """Return what is wrong with one table of a run, read a part at a time, or ""."""
+    with pq.ParquetFile(path) as file:
+        if file.schema_arrow.names != columns:
+            return f"has other columns than {path.stem} must have"
+        for batch in file.iter_batches():
+            # An imported lens names itself by another model and dataset than its folder's.
+            if run[0] != "imported" and batch.num_rows:
+                named = [set(pc.unique(batch[key]).to_pylist()) for key in columns[:2]]
+                if named != [{name} for name in run]:
+                    return f"is not of {' on '.join(run)} alone"
+            for name in columns:
+                if _unknown(batch[name], name):
+                    return f"has {name} that is no number or no text"
+    return ""
+
+
+def _unknown(column: pa.Array, name: str) -> bool:
     """Say whether something is unknown, or infinite, where it must not be."""
     if pa.types.is_floating(column.type):
         if pc.any(pc.is_inf(column)).as_py():
