@@ -12,14 +12,12 @@ from tests.faults.places import PAGES, PAPER, TARGETS, Place, new_place
 
 #: The short cut that fits into a check of every change: no paper, few kills.
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
-#: What of the machine and of damage is in it, by parts of the tests' names; all else always is.
+#: What of these files is in it, by parts of the tests' names; the others are in it as a whole.
 IN_QUICK = {
-    "test_machine.py": (
-        "at_one_sample_names_it_and_costs_no_other_shard[nan",
-        "fills_is_told",
-        "worker",
-    ),
-    "test_damage.py": ("flip-trajectory", "age-samples", "results/traces"),
+    "test_machine.py": ("other_shard[nan", "fills_is_told[extraction"),
+    "test_damage.py": ("flip-trajectory", "and_ends[results/traces"),
+    "test_kills.py": ("[extraction]", "[figures]", "at_once"),
+    "test_verify.py": ("undamaged", "damage_is_found", "other_traces"),
 }
 
 
