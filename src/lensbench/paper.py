@@ -189,14 +189,18 @@ def compile_paper(
     if tool is None:
         raise LensbenchError(f"No LaTeX is here to make {out}: {advice()}")
     build = Path(out).parent / "build"
-    shutil.rmtree(build, ignore_errors=True)
+    # Once more if a LaTeX that outlived its killed job put something there in between.
+    for _ in range(8):
+        shutil.rmtree(build, ignore_errors=True)
+        if not build.exists():
+            break
     build.mkdir(parents=True)
     for source in (PAPER / "main.tex", PAPER / "references.bib", Path(numbers)):
         shutil.copy(source, build)
     for part in PARTS:
         shutil.copy(Path(parts) / f"{part}.tex", build)
-    shutil.copytree(tables, build / "tables", ignore=shutil.ignore_patterns("*.csv"))
-    shutil.copytree(figures, build / "figures", ignore=shutil.ignore_patterns("*.png"))
+    shutil.copytree(tables, build / "tables", ignore=shutil.ignore_patterns("*.csv", ".*"))
+    shutil.copytree(figures, build / "figures", ignore=shutil.ignore_patterns("*.png", ".*"))
     write_latex_fonts(build / "fonts.tex")
     command = {
         "latexmk": [
