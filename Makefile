@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help reproduce test test-cluster test-faults check format golden coverage lock gallery readme environment clean
+.PHONY: help reproduce test test-cluster test-faults test-fuzz audit check format golden coverage lock gallery readme environment clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -27,6 +27,13 @@ test-cluster: environment ## run the default target on a Slurm of its own that l
 test-faults: environment ## kill runs, fill disks, damage files: QUICK=1 for a short cut of it
 	@OMP_NUM_THREADS=1 QUICK=$(QUICK) timeout --foreground -k 30 20m \
 		$(BIN)/python -m pytest -q -s tests/faults
+
+test-fuzz: environment ## read hostile inputs, N=10000 a parser; SEED=… repeats a run
+	@OMP_NUM_THREADS=1 FUZZ_N=$(or $(N),10000) FUZZ_SEED=$(SEED) \
+		$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/fuzz
+
+audit: environment ## ask for known vulnerabilities of the locked packages; needs a network
+	@$(BIN)/python scripts/audit.py
 
 check: environment ## run the linters and the type checker
 	$(BIN)/ruff check .

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from tests.fuzz.harness import Bounds
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one input may cost.
+
+    Args:
+        memory_mib: peak of resident memory above what the process had before, MiB.
+        seconds: of the processor; three times as long by the clock.
+    """
+
+    memory_mib: int
+    seconds: float
+
 
 BOUNDS: dict[str, Bounds] = {
     "configuration": Bounds(64, 10),
@@ -34,3 +48,10 @@ BOUNDS: dict[str, Bounds] = {
     "pages": Bounds(256, 20),
     "LaTeX": Bounds(64, 5),
 }
+
+
+def markdown() -> str:
+    """Return the table that SECURITY.md holds."""
+    lines = ["| what is read | memory at most | processor at most |", "|---|---:|---:|"]
+    lines += [f"| {name} | {b.memory_mib:,} MiB | {b.seconds} s |" for name, b in BOUNDS.items()]
+    return "\n".join(lines) + "\n"

@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fuzz.bounds import Bounds
+
 from lensbench import cli
 from lensbench.errors import LensbenchError
 
@@ -126,19 +128,6 @@ def _note(event: str, path: str | None) -> None:
 sys.addaudithook(_audit)
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """What one input may cost.
-
-    Args:
-        memory_mib: peak of resident memory above what the process had before, MiB.
-        seconds: of the processor; three times as long by the clock.
-    """
-
-    memory_mib: int = 128
-    seconds: float = 10.0
-
-
 @dataclass
 class Tally:
     """What became of the inputs of one parser."""
@@ -157,7 +146,9 @@ class Tally:
         )
 
 
-TALLY_HEAD = f"{'parser':<28}{'inputs':>8}{'read':>8}{'refused':>9}{'peak MiB':>10}{'longest s':>10}"
+TALLY_HEAD = (
+    f"{'parser':<28}{'inputs':>8}{'read':>8}{'refused':>9}{'peak MiB':>10}{'longest s':>10}"
+)
 
 
 class Jail:

@@ -18,7 +18,15 @@ EDGES = (
 TEXTS = (
     *("", " ", "\n", "\x00", "\x1b[31mred\x1b[0m", "\r\n", "\u202egnp.exe", "\ufeff", "\u2028"),
     *("\ud800", "\udfff", "e\u0301" * 40, "ﷺ" * 40, "x" * 5000, "a" * 70000, "中" * 300),
-    *("../../victim/keep.txt", "/etc/passwd", "..\\..\\x", "~/x", "C:\\x", "//x/y", "link/keep.txt"),
+    *(
+        "../../victim/keep.txt",
+        "/etc/passwd",
+        "..\\..\\x",
+        "~/x",
+        "C:\\x",
+        "//x/y",
+        "link/keep.txt",
+    ),
     *("<script>alert(1)</script>", "]]>", "<!--", "&lt;", "javascript:alert(1)", "' onload='x"),
     *("\\input{/etc/passwd}", "\\write18{x}", "$\\csname x", "%", "{{7*7}}", "{% for x in y %}"),
     *("=cmd|'/c x'!A1", "%s%n", "$(id)", "`id`", "; rm -rf x", "nan", "inf", "-0", "1e999", "0x10"),
@@ -48,7 +56,9 @@ odd_values = st.one_of(
     st.floats(),
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=6),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+        ),
         max_leaves=6,
     ),
 )

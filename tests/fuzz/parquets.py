@@ -16,7 +16,15 @@ from tests.fuzz.mutations import mutated_trees, odd_values, texts
 _REALS = [float("nan"), float("inf"), -float("inf"), 1e30, -1e30, -1.0, 2.0, 0.0]
 _WHOLES = [-1, -(2**31), 2**31 - 1, 0, 1, 10**6, 7]
 _KINDS = [
-    *(pa.string(), pa.large_string(), pa.binary(), pa.int8(), pa.int64(), pa.uint64(), pa.float16()),
+    *(
+        pa.string(),
+        pa.large_string(),
+        pa.binary(),
+        pa.int8(),
+        pa.int64(),
+        pa.uint64(),
+        pa.float16(),
+    ),
     *(pa.float64(), pa.bool_(), pa.null(), pa.timestamp("ns"), pa.date32(), pa.decimal128(9, 2)),
     *(pa.list_(pa.int32()), pa.list_(pa.float32(), 3), pa.dictionary(pa.int32(), pa.string())),
     *(pa.struct([("a", pa.int32())]), pa.map_(pa.string(), pa.int32()), pa.duration("s")),
@@ -110,7 +118,9 @@ def mutated_tables(draw: Any, seeds: Sequence[bytes], key: bytes, most: int = 3)
             with contextlib.suppress(ValueError):  # It was changed before.
                 said = json.loads(known.get(key, b"{}"))
                 tree = draw(mutated_trees([said])) if draw(st.booleans()) else None
-            known[key] = json.dumps(tree).encode() if tree is not None else draw(st.binary(max_size=30))
+            known[key] = (
+                json.dumps(tree).encode() if tree is not None else draw(st.binary(max_size=30))
+            )
             table = table.replace_schema_metadata(known)
         elif change == "p":
             pandas = {"index_columns": [draw(odd_values)], "columns": draw(odd_values)}

@@ -41,7 +41,14 @@ def picture(kind: str, width: int = 9, height: int = 6, mode: str = "RGB") -> by
 def pictures() -> list[bytes]:
     """Return pictures of every format and mode that is read."""
     kinds = [
-        *(("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "1"), ("PNG", "I;16"), ("PNG", "L")),
+        *(
+            ("PNG", "RGB"),
+            ("PNG", "RGBA"),
+            ("PNG", "P"),
+            ("PNG", "1"),
+            ("PNG", "I;16"),
+            ("PNG", "L"),
+        ),
         *(("JPEG", "RGB"), ("JPEG", "L"), ("JPEG", "CMYK"), ("WEBP", "RGB"), ("WEBP", "RGBA")),
         *(("GIF", "P"), ("GIF", "L"), ("BMP", "RGB"), ("BMP", "P"), ("TIFF", "RGB"), ("TIFF", "F")),
         *(("TIFF", "I;16"), ("PPM", "RGB"), ("PPM", "L")),

@@ -30,7 +30,15 @@ SEEDS = [
     tar_bytes(MEMBERS, "w:gz"),
     tar_bytes({"long/" * 30 + "name": b"x"}),
 ]
-WORDS = [b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"../", b"/etc/", b"ustar\x0000"]
+WORDS = [
+    b"PK\x01\x02",
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"PK\x06\x06",
+    b"../",
+    b"/etc/",
+    b"ustar\x0000",
+]
 LIMITS = Limits(members=50, member_bytes=2**20, total_bytes=2**22, ratio=50)
 HASTY = Policy(attempts=2, first_pause_s=0.0, longest_pause_s=0.0, longest_wait_s=0.0, timeout_s=5)
 
@@ -71,7 +79,9 @@ NAMES = st.one_of(
          "link/keep.txt", "a" * 300, "é", "e\u0301", "a\x00b", "a\nb"]
     ),
 )  # fmt: skip
-MODES = st.sampled_from([0, 0, 0, 0, 0o120777, 0o100644, 0o40755, 0o10644, 0o60644, 48, 49, 50, 53, 54])
+MODES = st.sampled_from(
+    [0, 0, 0, 0, 0o120777, 0o100644, 0o40755, 0o10644, 0o60644, 48, 49, 50, 53, 54]
+)
 
 
 @st.composite

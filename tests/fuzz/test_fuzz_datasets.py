@@ -69,7 +69,9 @@ def test_questions_as_csv(fuzz: Fuzz) -> None:
         make_own(jail.out / "own", n=9, seed=1, folder=path.parent / "pictures", questions=path)
 
     cells = st.lists(texts, min_size=4, max_size=4).map(
-        lambda row: ("file,question,answer,boxes\n" + ",".join(row)).encode("utf-8", "surrogatepass")
+        lambda row: ("file,question,answer,boxes\n" + ",".join(row)).encode(
+            "utf-8", "surrogatepass"
+        )
     )
     words = ("a.png", "./a.png", "../a.png", '"', ",", "\r", "[[0,0,1e400,4]]", "[[0,0,NaN,4]]")
     huge = CSV.encode() + b"a.png," + b"x" * 200_000 + b",,\n"
@@ -81,7 +83,12 @@ def test_questions_as_json_lines(fuzz: Fuzz) -> None:
     def read(jail: Jail, content: bytes) -> None:
         give_pictures(jail)
         path = jail.give("questions.jsonl", content)
-        options = {"n": 9, "seed": 1, "folder": str(jail.given / "pictures"), "questions": str(path)}
+        options = {
+            "n": 9,
+            "seed": 1,
+            "folder": str(jail.given / "pictures"),
+            "questions": str(path),
+        }
         command("dataset", "own", "--out", str(jail.out / "own"), "--options", json.dumps(options))
 
     def lines(trees: Any) -> bytes:

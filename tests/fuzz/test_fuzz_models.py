@@ -6,7 +6,6 @@ import json
 import struct
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,7 +74,12 @@ def test_configurations_of_models(fuzz: Fuzz, tmp_path_factory: Any) -> None:
         st.one_of(st.none(), mutated_trees([index]).map(_json)),
     )
     deep = {**config, "num_hidden_layers": 10**6}
-    fuzz("configurations of models", inputs, read, examples=((_json(deep), None), (b"[" * 10**5, None)))
+    fuzz(
+        "configurations of models",
+        inputs,
+        read,
+        examples=((_json(deep), None), (b"[" * 10**5, None)),
+    )
 
 
 def _json(tree: Any) -> bytes:
@@ -90,7 +94,7 @@ def test_folders_of_models(fuzz: Fuzz, tmp_path_factory: Any) -> None:
         for name, content in (files | dict([given])).items():
             jail.give(f"m/{name}", content)
         loaded = load_model("m", f"folder:{jail.given / 'm'}", dtype="float32", device="cpu")
-        vocabulary_table(loaded)
+        vocabulary_table(loaded.tokenizer, loaded.anatomy.vocab_size)
 
     inputs = st.sampled_from(sorted(files)).flatmap(
         lambda name: st.tuples(
@@ -104,7 +108,11 @@ def test_folders_of_models(fuzz: Fuzz, tmp_path_factory: Any) -> None:
     code = {"auto_map": {"AutoModelForCausalLM": "evil.Evil", "AutoConfig": "evil.Config"}}
     examples = [
         *({**config, "num_hidden_layers": 10**6}, {**config, "vocab_size": 10**9}),
-        *({**config, **code}, {**config, "model_type": "own", **code}, {**config, "model_type": "bert"}),
+        *(
+            {**config, **code},
+            {**config, "model_type": "own", **code},
+            {**config, "model_type": "bert"},
+        ),
         *({**config, "hidden_size": 10**7}, {**config, "head_dim": 0}),
     ]
     given = [("config.json", _json(tree)) for tree in examples]

@@ -19,8 +19,26 @@ from lensbench.models.prompt import open_picture
 
 WORDS = [
     *(b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"zTXt", b"iCCP", b"eXIf"),
-    *(b"\xff\xd8", b"\xff\xc0", b"\xff\xc4", b"\xff\xda", b"\xff\xe1", b"\xff\xd9", b"Exif\x00\x00"),
-    *(b"RIFF", b"WEBPVP8X", b"VP8L", b"ANIM", b"ANMF", b"GIF89a", b"\x21\xf9\x04", b"\x2c", b"\x3b"),
+    *(
+        b"\xff\xd8",
+        b"\xff\xc0",
+        b"\xff\xc4",
+        b"\xff\xda",
+        b"\xff\xe1",
+        b"\xff\xd9",
+        b"Exif\x00\x00",
+    ),
+    *(
+        b"RIFF",
+        b"WEBPVP8X",
+        b"VP8L",
+        b"ANIM",
+        b"ANMF",
+        b"GIF89a",
+        b"\x21\xf9\x04",
+        b"\x2c",
+        b"\x3b",
+    ),
     *(b"II*\x00", b"MM\x00*", b"BM", b"P6\n", b"P5\n", b"\xff\xff\xff\x7f", b"%!PS-Adobe-3.0 EPSF"),
 ]
 SEEDS = pictures()
@@ -65,10 +83,21 @@ def vast(kind: str) -> bytes:
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
 #: The largest that are read, in the modes that cost most, in files of some hundred kilobytes.
-VAST = (png(10_000, 10_000, 8, 6, 10_000 * 40_001), png(9_000, 9_000, 16, 0, 9_000 * 18_001), vast("JPEG"))
+VAST = (
+    png(10_000, 10_000, 8, 6, 10_000 * 40_001),
+    png(9_000, 9_000, 16, 0, 9_000 * 18_001),
+    vast("JPEG"),
+)
 EXAMPLES = (
     *(png(2**31 - 1, 2**31 - 1, 8, 2), png(20_000, 20_000, 1, 0), png(0, 0, 8, 2), frames(50)),
-    *(text_bomb(), EPS, b"", b"P6 99999999 99999999 255\n", b"P6 9999 9999 255\n", picture("PNG")[:20]),
+    *(
+        text_bomb(),
+        EPS,
+        b"",
+        b"P6 99999999 99999999 255\n",
+        b"P6 9999 9999 255\n",
+        picture("PNG")[:20],
+    ),
 )
 INPUTS = mutated_bytes(SEEDS, WORDS)
 
@@ -111,5 +140,7 @@ def test_notes_of_cameras(fuzz: Fuzz) -> None:
     notes = Image.Exif()
     notes.update({0x0112: 6, 0x010E: "x", 0x011A: 72.0, 0x0103: 1})
     whole = notes.tobytes().removeprefix(b"Exif\x00\x00")
-    inputs = st.tuples(st.sampled_from(["JPEG", "PNG", "WEBP"]), mutated_bytes([whole]), st.booleans())
+    inputs = st.tuples(
+        st.sampled_from(["JPEG", "PNG", "WEBP"]), mutated_bytes([whole]), st.booleans()
+    )
     fuzz("pictures", inputs, read, both=False)

@@ -22,7 +22,6 @@ from lensbench.lexicon import DEFAULT_PATH as LEXICON
 from lensbench.lexicon import load_lexicon
 from lensbench.metrics.options import MetricOptions
 from lensbench.models.rules import RULES, read_rule
-from lensbench.tracing import ExtractOptions
 
 CONFIGS = [(ROOT / "config" / name).read_text("utf-8") for name in ("config.yaml", "paper.yaml")]
 TREES = [configuration.validate({}), *(yaml.safe_load(text) for text in CONFIGS)]
@@ -92,9 +91,19 @@ def test_rules_of_models(fuzz: Fuzz) -> None:
     def read(jail: Jail, content: bytes) -> None:
         read_rule(jail.give(f"{RULES}/model.smk", content))
 
-    words = ("params:", "source=", "(" * 300, "f'{x}'", "__import__('os').system('id')", "\x0c", "\t")
+    words = (
+        "params:",
+        "source=",
+        "(" * 300,
+        "f'{x}'",
+        "__import__('os').system('id')",
+        "\x0c",
+        "\t",
+    )
     deep = "use rule extract as extract_m with:\n    params:\n        source=" + "(" * 5000
-    fuzz("model rules", mutated_text(rules, words), read, examples=(deep.encode(), b"params:\n \x00"))
+    fuzz(
+        "model rules", mutated_text(rules, words), read, examples=(deep.encode(), b"params:\n \x00")
+    )
 
 
 def test_lexicons(fuzz: Fuzz) -> None:

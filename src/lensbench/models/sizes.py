@@ -59,7 +59,9 @@ def names_of(file: Path) -> list[str]:
             return list(opened.keys())
     # SafetensorError, OSError, and whatever else a damaged header gives.
     except Exception as error:
-        raise ModelError(f"{file} is no safetensors file or is damaged: copy it anew.") from error
+        raise ModelError(
+            f"{file} can't be loaded: it is no safetensors file or is damaged, so copy it anew."
+        ) from error
 
 
 def _counts(tree: Any, name: str = "") -> Iterator[tuple[str, int]]:
