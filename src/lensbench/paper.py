@@ -208,6 +208,8 @@ def compile_paper(
             "-lualatex",
             "-interaction=nonstopmode",
             "-halt-on-error",
+            # Nothing in a text may start a program, not even those that TeX thinks harmless.
+            "-latexoption=-no-shell-escape",
             "main.tex",
         ],
         "tectonic": ["tectonic", "--keep-logs", "main.tex"],

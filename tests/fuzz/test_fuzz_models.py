@@ -93,6 +93,8 @@ def test_folders_of_models(fuzz: Fuzz, tmp_path_factory: Any) -> None:
     def read(jail: Jail, given: tuple[str, bytes]) -> None:
         for name, content in (files | dict([given])).items():
             jail.give(f"m/{name}", content)
+        # Were it run, it would leave a file where none may be.
+        jail.give("m/evil.py", f"open({str(jail.root / 'ran')!r}, 'w')\nEvil = Config = object\n")
         loaded = load_model("m", f"folder:{jail.given / 'm'}", dtype="float32", device="cpu")
         vocabulary_table(loaded.tokenizer, loaded.anatomy.vocab_size)
 
