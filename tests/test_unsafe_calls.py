@@ -1,4 +1,4 @@
-"""No file of the project unpickles, evaluates text, runs a shell or another's code, or unpacks all."""
+"""No file of the project unpickles, evaluates text, runs a shell or code of others."""
 
 from __future__ import annotations
 

@@ -121,16 +121,26 @@ def test_folders_of_models(fuzz: Fuzz, tmp_path_factory: Any) -> None:
     fuzz("folders of models", inputs, read, examples=tuple(given), share=1 / 25)
 
 
-CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
+CHAT = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<a>{% endif %}"
+)
 TEMPLATES = (
-    *("{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}"
-      "{% endfor %}{% endfor %}", "{{ 'a' * 10**10 }}", "{{ 9**9**9**9 }}", "{{ cycler.__init__ }}"),
-    *("{{ ().__class__.__base__.__subclasses__() }}", "{{ lipsum.__globals__['os'].system('id') }}"),
-    *("{% set ns = namespace(s='a') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
-      "{{ raise_exception('no') }}", "{{ 1 / 0 }}", "{% include '/etc/passwd' %}", "{{ x.y.z }}", "{%"),
-    *("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ '%999999999999d' % 1 }}", "\x00", "{{ messages }}"),
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}"
+    "{% endfor %}{% endfor %}{% endfor %}",
+    "{% set ns = namespace(s='a') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}"
+    "{% endfor %}",
+    "{{ 'a' * 10**10 }}",
+    "{{ 9**9**9**9 }}",
+    "{{ cycler.__init__ }}",
+    "{{ ().__class__.__base__.__subclasses__() }}",
+    "{{ lipsum.__globals__['os'].system('id') }}",
     "{{ '{0.__class__.__mro__}'.format(messages) }}",
-)  # fmt: skip
+    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "{{ '%999999999999d' % 1 }}",
+    "{% include '/etc/passwd' %}",
+    *("{{ raise_exception('no') }}", "{{ 1 / 0 }}", "{{ x.y.z }}", "{%", "\x00", "{{ messages }}"),
+)
 
 
 def test_chat_templates(fuzz: Fuzz) -> None:

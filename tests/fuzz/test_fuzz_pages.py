@@ -17,7 +17,8 @@ from lensbench.tables.latex import latex_escape, tabular
 
 CARD = {
     "title": "t", "model": "m", "dataset": "d", "thumbnail": None, "right": None,
-    "convergence_layer": None, "n_layers": 2, "question": "q", "answer": "a", "gold": "", "href": "x",
+    "convergence_layer": None, "n_layers": 2, "question": "q", "answer": "a", "gold": "",
+    "href": "x",
 }  # fmt: skip
 #: What `latex_escape` may write beside characters that mean nothing to TeX.
 COMMANDS = re.compile(

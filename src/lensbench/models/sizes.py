@@ -1,4 +1,4 @@
-"""Whether a model's configuration speaks of what its weights hold, before anything is built of it."""
+"""Whether a model's configuration speaks of what its weights hold, told before it is built."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from lensbench.errors import ModelError
 
 #: Characters that a configuration or a tokenizer's settings may have.
 _LONGEST = 2**24
-#: How a configuration calls a number of modules that are built one by one.
+#: How a configuration calls a number of modules that are built one by one, and how it does not.
+_LIMITS = ("max_", "first_")
 _COUNTS = ("layer", "depth", "expert", "block", "stage", "codebook")
 
 
@@ -73,6 +74,5 @@ def _counts(tree: Any, name: str = "") -> Iterator[tuple[str, int]]:
         if name == "depths":
             for value in tree:
                 yield from _counts(value, name)
-    elif isinstance(tree, int) and not isinstance(tree, bool):
-        if any(word in name for word in _COUNTS) and not name.startswith(("max_", "first_")):
-            yield name, tree
+    elif type(tree) is int and not name.startswith(_LIMITS) and any(w in name for w in _COUNTS):
+        yield name, tree
