@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import faulthandler
 import io
+import logging
 import os
 import resource
 import shutil
@@ -128,6 +129,17 @@ def _note(event: str, path: str | None) -> None:
 sys.addaudithook(_audit)
 
 
+class _Logged(logging.Handler):
+    """Notices a traceback that a library logs: it would stand on a user's screen."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _WATCH.on and record.exc_info and record.levelno >= logging.WARNING:
+            _WATCH.seen.append(f"a traceback logged by {record.name}: {record.getMessage()[:200]}")
+
+
+logging.getLogger().addHandler(_Logged())
+
+
 @dataclass
 class Tally:
     """What became of the inputs of one parser."""
@@ -174,7 +186,7 @@ class Jail:
         (root / "link").symlink_to("victim")
         os.chdir(self.work)
         self._before = self._snapshot()
-        self._base_mib: float | None = None
+        self._base_mib, self._warm = 0.0, False
 
     def give(self, name: str, content: bytes | str) -> Path:
         """Write an input's file, in the midst of `hold` or before it, and return its path."""
@@ -204,11 +216,10 @@ class Jail:
         Raises:
             BrokenPromise: naming the promise.
         """
-        if self._base_mib is None:
+        if not self._warm:
             with contextlib.suppress(LensbenchError):
                 read()  # What it imports and keeps is no input's fault.
-            self._base_mib = _resident("VmRSS")
-            self._before = self._snapshot()
+            self._warm, self._before = True, self._snapshot()
         self._empty()
         outcome, error = self._run(read)
         if _WATCH.seen:
@@ -229,12 +240,14 @@ class Jail:
     @property
     def used_mib(self) -> float:
         """Peak of the last input above what the process had, MiB."""
-        return self.peak_mib - (self._base_mib or 0.0)
+        return self.peak_mib - self._base_mib
 
     def _run(self, read: Callable[[], object]) -> tuple[str, LensbenchError | None]:
         _WATCH.seen.clear()
         _WATCH.allowed = (str(self.out), os.path.realpath(self.out))
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Resets VmHWM.
+        # Anew each time: a process that draws thousands of inputs grows by that alone.
+        self._base_mib = _resident("VmRSS")
         begun = _cpu()
         try:
             with _limited(self.bounds):

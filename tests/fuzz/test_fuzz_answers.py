@@ -138,7 +138,18 @@ def test_answers_of_servers(fuzz: Fuzz) -> None:
             assert not known or target.read_bytes() == BODY
 
         inputs = st.tuples(answers(), st.booleans(), st.sampled_from([b"", BODY[:5], b"x" * 200]))
-        fuzz("answers of servers", inputs, read, kept=in_part)
+        examples = (
+            # Once a UnicodeDecodeError, and a traceback of urllib3's on stderr.
+            b"HTTP/1.1 301 Moved\r\nLocation: http://\xd1.example/\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 171\r\n\r\n" + BODY,
+        )
+        fuzz(
+            "answers of servers",
+            inputs,
+            read,
+            examples=tuple((answer, True, b"") for answer in examples),
+            kept=in_part,
+        )
 
 
 def test_indices_of_weights(fuzz: Fuzz) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from lensbench.errors import DataError, reason_of
 
 # Small enough that little is lost when a process is killed, large enough for a fast line.
 _BLOCK = 2**18
+# It prints a traceback of headers that it can't read, and then goes on.
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 #: Answers that ask to come back.
 _LATER = frozenset({408, 425, 429})
 _ADVICE = {
@@ -68,10 +71,11 @@ def answer(
             f"{name} has no certificate that is trusted ({reason_of(error)}): check the machine's "
             "clock and certificates, or name a mirror."
         ) from error
-    # urllib3's own error for a host that can't be one is not wrapped by requests.
+    # urllib3's own error for a host that can't be one is not wrapped by requests, and neither are
+    # ValueErrors of a redirect to what is no text.
     except (
         *(InvalidSchema, InvalidURL, MissingSchema, TooManyRedirects),
-        urllib3.exceptions.LocationValueError,
+        *(urllib3.exceptions.LocationValueError, ValueError),
     ) as error:
         raise DataError(
             f"{name} leads nowhere ({reason_of(error)}): correct the address, or name a mirror."
