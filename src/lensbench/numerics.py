@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -59,6 +59,23 @@ class Request:
     model_folder: str
     place: dict[str, Any]
     options: ExtractOptions
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A request with the folder its run goes to.
+
+    Args:
+        request: what is read.
+        folder: where the run goes.
+        weights: digest of the model's weights, as its folder notes it; "" for what is loaded.
+        threads: how many compute; None for as many as the process was given.
+    """
+
+    request: Request
+    folder: str
+    weights: str = ""
+    threads: int | None = None
 
 
 def measure(request: Request, out: str | Path, on_cpu: bool = True) -> None:
@@ -133,7 +150,8 @@ class _Conditions:
             self._without("cpu", "this CPU has no other instruction set")
             return
         request = replace(self._request, place=self._place(self._device, self._dtype))
-        told = in_own_process(request, self._work / "cpu", self._weights, PLAINEST)
+        reading = Reading(request, str(self._work / "cpu"), self._weights)
+        told = in_own_process([reading], PLAINEST)
         if told == capability:
             self._without("cpu", "this CPU's instruction set can't be chosen")
             return
@@ -218,15 +236,11 @@ def _threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def in_own_process(
-    request: Request, folder: Path, weights: str, environment: dict[str, str]
-) -> str:
-    """Read the samples of a request in a process of its own.
+def in_own_process(readings: Sequence[Reading], environment: Mapping[str, str]) -> str:
+    """Read in a process of its own.
 
     Args:
-        request: what is read.
-        folder: where the run goes.
-        weights: digest of the model's weights, as its folder notes it; "" for what is loaded.
+        readings: what is read there, in this order.
         environment: variables that the process gets beside those that are there.
 
     Returns:
@@ -235,11 +249,10 @@ def in_own_process(
     Raises:
         LensbenchError: if the process fails.
     """
-    order = {"request": asdict(request), "folder": str(folder), "weights": weights}
     done = subprocess.run(
         [sys.executable, "-m", "lensbench.numerics"],
-        input=json.dumps(order),
-        env=os.environ | environment,
+        input=json.dumps([asdict(reading) for reading in readings]),
+        env=os.environ | dict(environment),
         capture_output=True,
         text=True,
         errors="replace",
@@ -249,18 +262,20 @@ def in_own_process(
         said = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         chosen = ", ".join(f"{key}={value}" for key, value in environment.items())
         raise LensbenchError(
-            f"{request.name} could not be read in a process of its own ({chosen}): "
+            f"{readings[0].request.name} could not be read in a process of its own ({chosen}): "
             f"{said.removeprefix('lensbench: ')[:300]}"
         )
     return done.stdout.strip().splitlines()[-1]
 
 
 def _own_process() -> None:
-    order = json.loads(sys.stdin.read())
-    given = order["request"]
-    request = Request(**given | {"options": ExtractOptions(**given["options"])})
     try:
-        trace(_loaded(request, request.place, order["weights"]), request, Path(order["folder"]))
+        for order in json.loads(sys.stdin.read()):
+            given = order["request"]
+            request = Request(**given | {"options": ExtractOptions(**given["options"])})
+            loaded = _loaded(request, request.place, order["weights"])
+            with _threads(order["threads"] or torch.get_num_threads()):
+                trace(loaded, request, Path(order["folder"]))
     except LensbenchError as error:
         print(f"lensbench: {error}", file=sys.stderr)
         raise SystemExit(1) from None
