@@ -95,8 +95,15 @@ def collect_numerics(
     write_csv(out, {NAME: joined(runs or [])})
 
 
+def tolerance_table() -> None:
+    """Print the table of tolerances for docs/numbers.md."""
+    from lensbench.compare.tolerances import markdown
+
+    print(markdown(), end="")
+
+
 def register(app: typer.Typer) -> None:
     """Put these commands on the command line."""
     app.command()(compare)
-    for stage in (numerics, collect_numerics):
+    for stage in (numerics, collect_numerics, tolerance_table):
         app.command(rich_help_panel=STAGES)(stage)

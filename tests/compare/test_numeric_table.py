@@ -13,7 +13,8 @@ from tests.metric_frames import NUMERICS, metric_frames
 from lensbench.compare.measures import Found
 from lensbench.compare.numeric_table import COLUMNS, joined, not_measured, rows_of, write
 from lensbench.compare.report import compare
-from lensbench.compare.tolerances import TOLERANCES, ULP, tolerance_of
+from lensbench.compare.tolerances import TOLERANCES, ULP, markdown, tolerance_of
+from lensbench.config import ROOT
 from lensbench.errors import DataError
 from lensbench.numeric_prose import numeric_prose
 from lensbench.tables import make_table
@@ -40,6 +41,12 @@ def test_every_class_says_why_and_is_wider_than_the_one_before() -> None:
     assert tolerance_of("batch", "bfloat16") is TOLERANCES["dtype"]
     assert tolerance_of("same", "bfloat16") is TOLERANCES["same"]
     assert tolerance_of("batch", "float32") is TOLERANCES["batch"]
+
+
+def test_the_page_on_numbers_holds_the_table_of_tolerances() -> None:
+    page = (ROOT / "docs/numbers.md").read_text(encoding="utf-8")
+    between = page.partition("<!-- tolerances -->\n\n")[2].partition("\n<!-- /tolerances -->")[0]
+    assert between == markdown()
 
 
 def test_one_change_of_few_is_allowed_and_none_where_none_is_promised() -> None:

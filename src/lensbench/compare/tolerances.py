@@ -154,3 +154,22 @@ def tolerance(name: str) -> Tolerance:
     if name not in TOLERANCES:
         raise LensbenchError(f"No tolerance is called {name}: there are {', '.join(TOLERANCES)}.")
     return TOLERANCES[name]
+
+
+def markdown() -> str:
+    """Return the table of all classes that docs/numbers.md holds."""
+    lines = [
+        "| class | what is another | log-probability, nats | top-1 tokens | samples | aggregates |"
+        " tried by a test | why |",
+        "|---|---|---:|---:|---:|---:|---|---|",
+    ]
+    for spec in TOLERANCES.values():
+        ulps = f"{spec.nats:.2g} ({spec.ulps:g} ulps of {spec.dtype})" if spec.ulps else "0"
+        shares = " | ".join(f"{100 * share:g} %" for share in (spec.top1, spec.samples))
+        aggregate = f"{spec.aggregate:g} of the interval" if spec.aggregate else "0"
+        tried = "yes" if spec.measured else "no: from theory"
+        lines.append(
+            f"| `{spec.name}` | {spec.change} | {ulps} | {shares} | {aggregate} | {tried} | "
+            f"{spec.why} |"
+        )
+    return "\n".join(lines) + "\n"
