@@ -18,7 +18,9 @@ BLOCK = re.compile(r"```tree\n.*?```", re.DOTALL)
 # Folders with a line of their own; those whose text ends in (…) are told as a whole.
 TOLD = {
     "benchmarks/": "what it costs, beside the plain pass and beside other tools",
-    "docs/": "pages that are made: which types of model are supported, where the data come from",
+    "docs/": "pages: clusters, sizes, numbers elsewhere, where the data come from, supported models",
+    ".dockerignore": "the image gets the lock file and nothing else",
+    "deploy/": "the environment as an image, for nodes that run containers",
     "docs/data.md": "the files that are fetched: addresses, sizes, checksums, licences",
     "src/lensbench/data/sources.csv": "what docs/data.md and the report's data section are made of",
     "src/lensbench/coverage/": "a tiny random model of every type, and a verdict on each",
@@ -44,6 +46,8 @@ TOLD = {
     "src/lensbench/models/packaged/": "the embedded models, weights and processors (…)",
     "src/lensbench/lens/": "hidden states and attention → small statistics of each layer",
     "src/lensbench/metrics/": "traces → tidy tables; one short file a family; never torch",
+    "src/lensbench/compare/": "two folders of results held against each other; tolerances",
+    "src/lensbench/verify/": "results read again: every file against what made it",
     "src/lensbench/figures/": "tidy tables → figures; one file a figure; computes no statistic",
     "src/lensbench/tables/": "tidy tables → tables for print",
     "src/lensbench/training/": "how the embedded models were trained",
@@ -78,6 +82,7 @@ TOLD = {
     "paper/templates/data.tex.jinja": "the section on data, with the table of fetched files",
     "paper/templates/float.tex.jinja": "what every figure and table stands in",
     "paper/templates/models.tex.jinja": "the section on models",
+    "paper/templates/numerics.tex.jinja": "the appendix on numbers under other conditions",
     "paper/templates/results.tex.jinja": "the section on results",
     "paper/templates/runs.tex.jinja": "one page a run, in the appendix",
     "paper/templates/settings.tex.jinja": "the configuration, as macros",
