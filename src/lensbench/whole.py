@@ -60,6 +60,8 @@ def _wrong_with(shard: Path) -> str:
     if version not in (None, SCHEMA_VERSION):
         return f"{shard}/ is written by schema {version}, this is {SCHEMA_VERSION}"
     for name, digest in sorted(files.items()):
+        if Path(name).name != name or "\0" in name:
+            return f"{shard / PROVENANCE} names {name!r}, which is no file of the shard"
         try:
             found = sha256_of(shard / name)
         except OSError as error:

@@ -121,6 +121,19 @@ def no_digests(path: Path) -> None:
     edit(path, lambda noted: noted.pop("files"))
 
 
+def names_outside(path: Path) -> None:
+    edit(path, lambda noted: noted["files"].update({"/etc/passwd": "0", "../../x": "0"}))
+
+
+def a_number_of_text(path: Path) -> None:
+    edit(path, lambda gate: gate["checks"][0].update(value="much", passed=True))
+    reseal(path)
+
+
+def shard_of_any_number(path: Path) -> None:
+    path.write_text(path.read_text().replace('"shard": 6', '"shard": -6'))
+
+
 DAMAGE: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
     # what is done: (where, how, what is told, which target makes it anew)
     "a manifest is cut": (
@@ -176,6 +189,23 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
     "a shard without digests": (
         "traces/lensbench-llava/fills/7/provenance.json",
         *(no_digests, "names no files by their digests", LEDGERS),
+    ),
+    "a shard that names files elsewhere": (
+        "traces/lensbench-llava/fills/7/provenance.json",
+        *(names_outside, "which is no table's file", LEDGERS),
+    ),
+    "a seal that names files elsewhere": (
+        *("metrics/.made/collect.json", names_outside, "is no seal that can be read"),
+        "snakemake --cores all results/metrics/summary.csv",
+    ),
+    "a gate whose figure is a text": (
+        *("models/lensbench-llava/gate.json", a_number_of_text, "is no report of the gate"),
+        "snakemake --cores all results/models/lensbench-llava/gate.json",
+    ),
+    "a ledger with a shard of no number": (
+        "traces/lensbench-llava/fills/parts/1.json",
+        *(shard_of_any_number, "is no ledger of lensbench-llava on fills"),
+        f"snakemake --cores all {RUN}/parts/1.json",
     ),
     "a shard too many": (
         *("traces/lensbench-llava/fills/18", a_shard_too_many, "no job promised", LEDGERS),

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lensbench.errors import TraceError
 from lensbench.trace import read_meta
 from lensbench.trace_checks import check_table
 from lensbench.verify.problems import Problem
+from lensbench.verify.shard import UNREADABLE
 
 #: What a model that may be run has: no gate, no sample.
 FILES = ("gate.json", "model.json", "vocabulary.parquet", "forms.parquet")
@@ -37,7 +37,7 @@ def _check_gate(root: Path, path: Path) -> Iterator[Problem]:
             for check in checks
             if check["passed"] is not True or not float(check["value"]) <= float(check["limit"])
         ]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except UNREADABLE:
         yield Problem(root, path, "is no report of the gate")
         return
     if not checks:
@@ -46,7 +46,8 @@ def _check_gate(root: Path, path: Path) -> Iterator[Problem]:
         yield Problem(
             root,
             path,
-            f"says that {check['name']} is {check['value']:g}, where {check['limit']:g} is allowed",
+            f"says that {check['name']} is {float(check['value']):g}, where "
+            f"{float(check['limit']):g} is allowed",
         )
 
 
@@ -54,7 +55,7 @@ def _check_words(root: Path, folder: Path) -> Iterator[Problem]:
     try:
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         size, name = int(about["vocabulary_size"]), str(about["model"])
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except UNREADABLE:
         yield Problem(root, folder / "model.json", "is no description of a model")
         return
     for table in ("vocabulary", "forms"):
@@ -63,7 +64,7 @@ def _check_words(root: Path, folder: Path) -> Iterator[Problem]:
             meta = read_meta(folder)
             rows = pq.read_table(path)
             check_table(table, rows)
-        except (TraceError, pa.ArrowException, OSError, KeyError) as error:
+        except (TraceError, *UNREADABLE) as error:
             yield Problem(root, path, f"can't be used ({error})")
             continue
         if meta.model != name:

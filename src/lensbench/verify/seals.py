@@ -22,6 +22,8 @@ def check_seals(root: Path, promised: set[Path]) -> Iterator[Problem]:
         try:
             noted = json.loads(path.read_text(encoding="utf-8"))
             files, traces = _of_texts(noted["files"]), _of_texts(noted["traces"])
+            if any(PurePosixPath(name).is_absolute() or not name for name in files):
+                raise ValueError
         except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
             yield Problem(root, path, f"is no seal that can be read ({type(error).__name__})")
             continue
@@ -63,6 +65,7 @@ def _of_texts(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise TypeError
     for key, text in value.items():
-        if not isinstance(text, str) or ".." in PurePosixPath(key).parts or "\0" in key:
+        path = PurePosixPath(key)
+        if not isinstance(text, str) or ".." in path.parts or "\0" in key:
             raise TypeError
     return value

@@ -20,6 +20,13 @@ from lensbench.trace_schema import ASKED_TABLES, SCHEMA_VERSION, SHARD_TABLES, T
 from lensbench.verify.problems import Problem
 
 PROVENANCE = "provenance.json"
+_WANTED = {f"{table.name}.parquet" for table in SHARD_TABLES}
+_ASKED = {f"{table.name}.parquet" for table in ASKED_TABLES}
+#: What reading a file raises that somebody else, or nobody, wrote as it should be.
+UNREADABLE = (
+    *(pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(RecursionError, OverflowError),
+)
 
 
 @dataclass(frozen=True)
@@ -53,28 +60,26 @@ def read_shard(root: Path, folder: Path, promised: set[Path]) -> tuple[Shard | N
         files = dict(noted["files"])
     except FileNotFoundError:
         return None, [Problem(root, path, "is missing")]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except UNREADABLE:
         return None, [Problem(root, path, "names no files by their digests")]
     promised.add(path)
-    promised |= {folder / name for name in files}
+    promised |= {folder / name for name in files if name in _WANTED | _ASKED}
     problems = list(_check_files(root, folder, files))
     if problems:
         return None, problems
     try:
         return _read(folder, noted), []
-    except (TraceError, pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+    except (TraceError, *UNREADABLE) as error:
         what = str(error).rstrip(".").split("\n")[0]
         return None, [Problem(root, folder, f"breaks the schema of traces ({what})")]
 
 
 def _check_files(root: Path, folder: Path, files: dict[str, str]) -> Iterator[Problem]:
-    wanted = {f"{table.name}.parquet" for table in SHARD_TABLES}
-    asked = {f"{table.name}.parquet" for table in ASKED_TABLES}
-    for name in sorted(wanted - set(files)):
+    for name in sorted(_WANTED - set(files)):
         yield Problem(root, folder / name, "is not among the files that its provenance names")
     for name, digest in sorted(files.items()):
         path = folder / name
-        if name not in wanted | asked:
+        if name not in _WANTED | _ASKED:
             yield Problem(root, folder / PROVENANCE, f"names {name!r}, which is no table's file")
         elif not path.is_file():
             yield Problem(root, path, "is missing")

@@ -12,7 +12,10 @@ from lensbench.datasets.manifest import FILE_NAME, read_manifest
 from lensbench.errors import DataError
 from lensbench.files import sha256_of
 from lensbench.verify.problems import Problem
-from lensbench.verify.shard import PROVENANCE, Shard, of_one_run, read_shard
+from lensbench.verify.shard import PROVENANCE, UNREADABLE, Shard, of_one_run, read_shard
+
+#: More shards than any run has.
+_MOST = 10**9
 
 
 def check_traces(root: Path, promised: set[Path]) -> Iterator[Problem]:
@@ -48,11 +51,11 @@ def _check_run(root: Path, run: Path, promised: set[Path]) -> Iterator[Problem]:
         promised.add(path)
         for entry in _entries(path, model, dataset):
             number = entry.get("shard")
-            folder = run / str(number)
-            if not isinstance(number, int):
+            if type(number) is not int or not 0 <= number < _MOST:
                 yield Problem(root, path, f"is no ledger of {model} on {dataset}")
                 whole = False
                 continue
+            folder = run / str(number)
             if number in owner:
                 yield Problem(root, path, f"names shard {number}, as {owner[number].name} does")
                 continue
@@ -97,7 +100,7 @@ def _entries(path: Path, model: str, dataset: str) -> list[dict[str, Any]]:
         ]
         if (ledger["model"], ledger["dataset"], f"{ledger['part']}") != (model, dataset, path.stem):
             return [{}]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except UNREADABLE:
         return [{}]
     return entries
 
@@ -123,9 +126,10 @@ def _check_place(
     about = root / "models" / model / "model.json"
     try:
         weights = json.loads(about.read_text(encoding="utf-8"))["weights_sha256"]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except UNREADABLE:
         return  # Told where models are read.
-    if noted.get("model", {}).get("weights_sha256") != weights:
+    model_noted = noted.get("model")
+    if not isinstance(model_noted, dict) or model_noted.get("weights_sha256") != weights:
         yield Problem(root, folder, f"was made with other weights than {about} is of")
 
 
@@ -137,8 +141,9 @@ def _check_samples(
         wanted = read_manifest(root / "datasets" / dataset)["sample_id"].tolist()
     except DataError:
         return  # Told where datasets are read.
-    limit = shards[0].provenance.get("options", {}).get("samples")
-    wanted = wanted[:limit]
+    options = shards[0].provenance.get("options")
+    limit = options.get("samples") if isinstance(options, dict) else None
+    wanted = wanted[: limit if isinstance(limit, int) else None]
     times = Counter(name for shard in shards for name in shard.samples)
     for what, names in (
         ("lacks", [name for name in wanted if not times[name]]),
