@@ -203,7 +203,15 @@ def metrics(
     handed_on = [folder for folder in traces if not (folder / PARTS).is_dir()]
     for shard in shard_folders(handed_on):
         check_folder(shard)
-    make_run(out, shard_folders(traces), model_folder, MetricOptions(**settings))
+    try:
+        make_run(out, shard_folders(traces), model_folder, MetricOptions(**settings))
+    except LensbenchError:
+        raise
+    except Exception:
+        # A ledger may vouch for what it likes: if its shards are not complete, that is told.
+        for shard in shard_folders(traces):
+            check_folder(shard)
+        raise
 
 
 @stage()

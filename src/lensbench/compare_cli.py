@@ -41,14 +41,25 @@ def compare(
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON.")] = None,
 ) -> None:
     """Compare the numbers of two folders of results, sample by sample."""
+    from lensbench.compare.folders import runs_in
     from lensbench.compare.report import compare as hold
     from lensbench.compare.report import terminal, write
     from lensbench.compare.tolerances import tolerance
     from lensbench.terminal import show
+    from lensbench.trace import check_folder
 
     # A name that is none is told before anything is read.
     allowed = tolerance(within) if within else None
-    comparison = hold(results_a, results_b)
+    try:
+        comparison = hold(results_a, results_b)
+    except LensbenchError:
+        raise
+    except Exception:
+        # Both may come from anywhere: if a shard is not as it must be, that is told.
+        for run in [run for folder in (results_a, results_b) for run in runs_in(folder).values()]:
+            for shard in run.shards:
+                check_folder(shard)
+        raise
     show(*terminal(comparison, full))
     write(comparison, csv, tex, json)
     faults = [] if allowed is None else comparison.faults(allowed)

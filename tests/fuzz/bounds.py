@@ -33,6 +33,8 @@ BOUNDS: dict[str, Bounds] = {
     "sources": Bounds(64, 5),
     "trace shards": Bounds(640, 20),
     "metrics of shards": Bounds(640, 60),
+    "ledgers": Bounds(64, 5),
+    "results handed on": Bounds(640, 60),
     "imported lenses": Bounds(256, 10),
     "pictures": Bounds(2048, 30),
     "archives": Bounds(64, 10),

@@ -179,6 +179,7 @@ class Jail:
         self.given, self.out, self.work = root / "given", root / "out", root / "work"
         self.peak_mib, self.last_s = 0.0, 0.0
         self._gave: set[Path] = set()
+        self._removable: set[Path] = set()
         for folder in (self.given, self.out, self.work, root / "victim" / "deep", root / ".hidden"):
             folder.mkdir(parents=True)
         for name in ("victim/keep.txt", "victim/deep/x", ".hidden/keep", "passwd", "work/keep.txt"):
@@ -204,6 +205,11 @@ class Jail:
         """Let the test itself write to one more folder from here on: what a server serves, say."""
         _WATCH.allowed = (*_WATCH.allowed, str(folder))
 
+    def may_remove(self, path: Path) -> None:
+        """Let a given file be removed, as a note is that no longer vouches for what it names."""
+        self._removable.add(path)
+        _WATCH.allowed = (*_WATCH.allowed, str(path))
+
     def hold(self, read: Callable[[], object]) -> str:
         """Read one input and hold it to every promise.
 
@@ -225,7 +231,8 @@ class Jail:
         if _WATCH.seen:
             raise BrokenPromise("touched what it must not: " + "; ".join(_WATCH.seen[:5]))
         given = {path for path in self.given.rglob("*") if not path.is_dir()}
-        if self._snapshot() != self._before or given != self._gave:
+        given -= self._removable
+        if self._snapshot() != self._before or given != self._gave - self._removable:
             raise BrokenPromise("a file outside the target was made, changed or removed")
         if error is not None:
             self._check_sentence(str(error))
@@ -295,6 +302,7 @@ class Jail:
 
     def _empty(self) -> None:
         self._gave.clear()
+        self._removable.clear()
         for path in [*self.out.iterdir(), *self.given.iterdir()]:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
