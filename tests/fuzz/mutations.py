@@ -155,7 +155,7 @@ def mutated_trees(draw: Any, seeds: Sequence[Any], most: int = 4) -> Any:
         path = draw(st.sampled_from(_paths(tree)))
         if not path:
             if draw(st.integers(0, 9)) == 0:
-                tree = draw(odd_values)
+                tree = copy.deepcopy(draw(odd_values))
             continue
         *above, last = path
         node = tree
