@@ -18,7 +18,7 @@ BLOCK = re.compile(r"```tree\n.*?```", re.DOTALL)
 # Folders with a line of their own; those whose text ends in (…) are told as a whole.
 TOLD = {
     "benchmarks/": "what it costs, beside the plain pass and beside other tools",
-    "docs/": "pages: clusters, sizes, numbers elsewhere, where the data come from, supported models",
+    "docs/": "pages: clusters, sizes, numbers elsewhere, where data come from, model types",
     ".dockerignore": "the image gets the lock file and nothing else",
     "deploy/": "the environment as an image, for nodes that run containers",
     "docs/data.md": "the files that are fetched: addresses, sizes, checksums, licences",

@@ -131,6 +131,10 @@ class _Conditions:
             self._cpu(base)
         self._loaded = None  # Loaded anew, so that nothing lies where it lay.
         self._hold("same", "loaded and read again", base, self._read("same", options))
+        if self._request.place.get("quantization"):
+            for condition in ("dtype", "device"):
+                self._without(condition, "its weights are held in few bits")
+            return self._frames
         half = "bfloat16" if self._dtype == "float32" else "float32"
         other = self._read("dtype", options, dtype=half)
         self._hold("dtype", f"{half} instead of {self._dtype}", base, other, "bfloat16")

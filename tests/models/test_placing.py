@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tests.planted import text_model
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PaliGemmaProcessor, PreTrainedTokenizerFast, SiglipImageProcessor
@@ -52,6 +54,33 @@ def test_device_that_is_named_takes_the_whole_model() -> None:
     assert Placing.checked("auto", "", "auto") == Placing("auto")
     loaded = load_model("m", MODEL, device="cpu", device_map="auto", verify=False)
     assert (loaded.device, loaded.device_map) == ("cpu", "")
+
+
+@pytest.mark.parametrize("padding", [1, 9, 17, 33])
+def test_where_a_file_s_weights_lie_changes_no_bit(tmp_path: Path, padding: int) -> None:
+    """A longer header moves all weights of a mapped file; what is read must not follow."""
+    folder = tmp_path / "moved"
+    shutil.copytree(PACKAGED / "lensbench-onevision", folder)
+    (file,) = folder.glob("*.safetensors")
+    with safe_open(file, framework="pt") as weights:
+        tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+    save_file(tensors, file, metadata={"format": "pt", "padding": "x" * padding})
+    read = []
+    for source in (MODEL, f"folder:{folder}"):
+        loaded = load_model("m", source, device="cpu", dtype="float32", verify=False)
+        assert all(p.data_ptr() % 64 == 0 for p in loaded.model.parameters())
+        ids = loaded.tokenizer("How many stars are there?", return_tensors="pt")
+        with torch.no_grad():
+            read.append(loaded.model(**ids).logits)
+    assert torch.equal(*read)
+
+
+def test_float32_is_float32_throughout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    load_model("m", MODEL, device="cpu", dtype="bfloat16", verify=False)
+    assert torch.backends.cudnn.allow_tf32
+    load_model("m", MODEL, device="cpu", dtype="float32", verify=False)
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize(

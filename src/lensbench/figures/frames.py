@@ -23,6 +23,7 @@ NUMBERS = frozenset({
     "final_rank", "floor_vocabulary", "floor_random", "n_heads", "n_parameters",
     "vocabulary_size", "rank", "accuracy", "share", "p", "n_random", "gold_rank", "view", "row",
     "col", "patch", "best_layer", "blank", "names_object", "n_patches", "p_floor", "random_median",
+    "p999", "within",
 })  # fmt: skip
 #: The family of answers that are counts.
 COUNTING = "number"
@@ -90,7 +91,7 @@ def _numbers(values: pd.Series, source: Path, column: str) -> pd.Series:
 _INTS = frozenset({
     "n", "layer", "k", "step", "head", "first_layer", "last_layer", "n_layers", "top_id",
     "n_heads", "n_parameters", "vocabulary_size", "final_rank", "n_random",
-    "view", "row", "col", "patch", "best_layer", "blank", "n_patches",
+    "view", "row", "col", "patch", "best_layer", "blank", "n_patches", "within",
 })  # fmt: skip
 
 

@@ -35,6 +35,8 @@ from lensbench.models.prompt import Prompter, encode_probes
 from lensbench.models.sizes import check_sizes
 from lensbench.models.source import Source, local_folder, parse_source, weight_files, weights_sha256
 
+#: Bytes that torch's own allocations on a CPU begin at a multiple of.
+_ALIGNED = 64
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -137,6 +139,9 @@ def load_model(
     )
     if precision not in DTYPES:
         raise ModelError(f'dtype "{dtype}" is unknown: use auto, {", ".join(DTYPES)}.')
+    if precision == "float32":
+        # Else cuDNN's convolutions round their factors to 11 bits, as products never do here.
+        torch.backends.cudnn.allow_tf32 = False
     # Before anything is built: there must be some that can be read safely, and of this model.
     files = weight_files(origin)
     if origin.kind != "gguf":
@@ -153,6 +158,7 @@ def load_model(
             model = model.to(where)
         else:
             refuse_offloaded(str(origin), model)
+        _align(model)
     except LensbenchError:
         raise
     # transformers raises anything from KeyError to its own classes for a folder that isn't right.
@@ -314,6 +320,18 @@ def _load(
         )
     model, info = auto.from_pretrained(folder, **options)
     return task, model, processor, tuple(sorted(info["missing_keys"]))
+
+
+def _align(model: Any) -> None:
+    """Put the CPU's weights where torch itself allocates, whatever the file they came from.
+
+    Products on the CPU add up in an order that depends on where in memory a matrix begins. A file's
+    header decides that for weights that are mapped, and for others chance does, so that one model
+    would give other bits packed, unpacked or after another start.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu" and tensor.data_ptr() % _ALIGNED:
+            tensor.data = tensor.data.clone()
 
 
 def _numel(parameter: Any) -> int:
