@@ -50,7 +50,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
         )
     kept = os.environ.get("FAULTS_KEEP")
     tree = Path(kept) if kept else tmp_path_factory.mktemp("faults") / "undisturbed"
-    place = Place(tree) if tree.exists() else new_place(tree)
+    place = new_place(tree)
     place.whole(*targets)
     return place
 

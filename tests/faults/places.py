@@ -142,12 +142,16 @@ def _snakemake(*arguments: str) -> list[str]:
 
 
 def new_place(tree: Path) -> Place:
-    """Return a copy of what the workflow is made of, with the small configuration."""
+    """Return a copy of what the workflow is made of, with the small configuration.
+
+    What a run left in the folder before stays.
+    """
     for name in ("workflow", "config", "paper", "notebooks"):
-        shutil.copytree(ROOT / name, tree / name)
+        shutil.copytree(ROOT / name, tree / name, dirs_exist_ok=True)
     for name in ("Snakefile", "environment.yml"):
         shutil.copy(ROOT / name, tree / name)
-    (tree / "profiles").symlink_to("workflow/profiles")
+    if not (tree / "profiles").is_symlink():
+        (tree / "profiles").symlink_to("workflow/profiles")
     (tree / "tiny.yaml").write_text(TINY)
     return Place(tree)
 
