@@ -118,6 +118,9 @@ def test_folders_of_models(fuzz: Fuzz, tmp_path_factory: Any) -> None:
         *({**config, "hidden_size": 10**7}, {**config, "head_dim": 0}),
     ]
     given = [("config.json", _json(tree)) for tree in examples]
+    # Once a TypeError when the first prompt was held to its length.
+    odd = trees["tokenizer_config.json"] | {"model_max_length": "far"}
+    given.append(("tokenizer_config.json", _json(odd)))
     fuzz("folders of models", inputs, read, examples=tuple(given), share=1 / 25)
 
 

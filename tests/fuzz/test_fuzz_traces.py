@@ -87,7 +87,8 @@ def test_metrics_of_any_shard(fuzz: Fuzz) -> None:
     def read(jail: Jail, given: tuple[str, pa.Table]) -> None:
         changed, table = given
         for path, content in run_files().items():
-            if path.startswith((SHARD, MODEL)):
+            # Without digests, which would refuse it at the door: tests of results make them fit.
+            if path.startswith((SHARD, MODEL)) and not path.endswith("provenance.json"):
                 whole = path.rpartition("/")[2] != f"{changed}.parquet"
                 jail.give(path, content if whole else parquet_bytes(table))
         options = json.dumps({"resamples": 20, "seed": 1, "max_rejected": 0.5})

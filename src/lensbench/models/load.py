@@ -24,7 +24,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
-from lensbench.errors import LensbenchError, ModelError, reason_of
+from lensbench.errors import LensbenchError, ModelError, reason_of, sentence_of
 from lensbench.limits import limited
 from lensbench.models.anatomy import Anatomy, find_anatomy, text_config
 from lensbench.models.batches import join, same
@@ -165,11 +165,19 @@ def load_model(
     except Exception as error:
         reason = reason_of(error)
         raise ModelError(f"{origin} can't be loaded: {reason}") from error
-    loaded = prepare(name, model, processor, task, origin, precision, missing, placing)
-    if verify:
-        from lensbench.models.gate import run_gate
+    try:
+        loaded = prepare(name, model, processor, task, origin, precision, missing, placing)
+        if verify:
+            from lensbench.models.gate import run_gate
 
-        run_gate(loaded).require()
+            run_gate(loaded).require()
+    except LensbenchError:
+        raise
+    # Settings that no loader looks at first show when a prompt is encoded or a pass is made.
+    except Exception as error:
+        if sentence_of(error) is not None or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ModelError(f"{origin} can't be used: {reason_of(error)}") from error
     return loaded
 
 
