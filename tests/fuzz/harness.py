@@ -324,7 +324,7 @@ def _limited(bounds: Bounds) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_PROF, bounds.seconds)
     signal.setitimer(signal.ITIMER_REAL, 3 * bounds.seconds)
     # Native code hears no signal: then the whole process ends, and says where it was.
-    faulthandler.dump_traceback_later(6 * bounds.seconds, exit=True, file=_STUCK)
+    faulthandler.dump_traceback_later(6 * bounds.seconds + 120, exit=True, file=_STUCK)
     try:
         yield
     finally:

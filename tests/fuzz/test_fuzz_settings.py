@@ -12,6 +12,7 @@ from tests.fuzz.conftest import Fuzz
 from tests.fuzz.harness import Jail, command
 from tests.fuzz.mutations import mutated_text, mutated_trees
 
+import lensbench.tracing  # noqa: F401 (takes long, and is no input's fault)
 from lensbench import config as configuration
 from lensbench.cli_options import extraction_of, fitting, loading_of, settings_of
 from lensbench.config import ROOT
