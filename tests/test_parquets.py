@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lensbench.parquets import LARGEST, DamagedError, read_columns, schema_of
+from lensbench.parquets import LARGEST, DamagedError, check_size, read_columns, schema_of
 
 KINDS = {"name": pa.string(), "value": pa.int32()}
 
@@ -55,6 +55,8 @@ def test_many_values_in_few_bytes_are_refused(tmp_path: Path) -> None:
     assert path.stat().st_size < 2**20
     with pytest.raises(DamagedError, match=r"stands for 2\d\d,\d{3},000 bytes, too many for its"):
         read_columns(path, {"value": pa.int32()})
+    with pytest.raises(DamagedError, match="too many for its size"):
+        check_size(path)
 
 
 def test_one_text_that_many_rows_name_is_refused(tmp_path: Path) -> None:

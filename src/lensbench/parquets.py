@@ -104,6 +104,20 @@ def read_batches(
         raise DamagedError("is damaged or cut short") from error
 
 
+def check_size(path: str | Path) -> None:
+    """Refuse a file that stands for more than its size allows, before it is read.
+
+    Raises:
+        DamagedError: if it does, or can't be read.
+    """
+    try:
+        _check_size(pq.read_metadata(path), max(LARGEST, RATIO * Path(path).stat().st_size))
+    except DamagedError:
+        raise
+    except Exception as error:
+        raise DamagedError("is damaged or cut short") from error
+
+
 def _check_kinds(schema: pa.Schema, kinds: Mapping[str, pa.DataType]) -> None:
     """Refuse a file that lacks a column, has it twice, or of another type."""
     for name, kind in kinds.items():

@@ -47,7 +47,7 @@ _EXTRACT = (
     *_MODEL,
     *("datasets/manifest.py", "extract.py", "part.py", "feed.py", "tracing.py", "variants.py"),
 )
-_METRICS = (*_BASE, *_WORDS, *_TRACE, "metrics")
+_METRICS = (*_BASE, *_WORDS, *_TRACE, "pixels.py", "metrics")
 _METRIC_TABLES = tuple(
     f"metrics/{name}.py" for name in ("bootstrap", "convergence", "study_tables", "tables")
 )

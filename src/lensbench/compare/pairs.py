@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from lensbench.compare.folders import Run, count_rows
 from lensbench.errors import TraceError
+from lensbench.parquets import DamagedError, check_size
 
 #: Rows of one table that are in memory at a time, of each of the two runs.
 ROWS_AT_ONCE = 200_000
@@ -153,6 +154,9 @@ def _read(path: Path, columns: list[str] | None, ids: np.ndarray | None) -> pa.T
         near = (field >= str(ids[0])) & (field <= str(ids[-1]))
         wanted = near & pc.is_in(field, pa.array(ids.tolist(), pa.string()))
     try:
+        check_size(path)
         return pq.read_table(path, columns=columns, filters=wanted, partitioning=None)
+    except DamagedError as error:
+        raise TraceError(f"{path} {error}: delete it and rerun.") from error
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise TraceError(f"{path} is damaged or cut short: delete it and rerun.") from error

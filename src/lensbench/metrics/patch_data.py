@@ -14,6 +14,7 @@ from PIL import Image
 
 from lensbench.errors import DataError, TraceError
 from lensbench.metrics.rundata import Vocabulary
+from lensbench.pixels import FORMATS
 from lensbench.trace import TraceMeta, read_meta, read_table, stack
 
 #: The view of what is measured over all patches, whichever view they are of.
@@ -170,7 +171,7 @@ def _manifest(path: Path) -> dict[str, tuple[str, str]]:
 def _size(path: Path) -> tuple[int, int]:
     """Return a picture's width and height in pixels, turned as its camera says."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             width, height = picture.size
             lying = picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     except (OSError, ValueError) as error:

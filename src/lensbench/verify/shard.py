@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from lensbench.errors import TraceError
 from lensbench.files import sha256_of
+from lensbench.parquets import DamagedError, check_size
 from lensbench.trace import TraceMeta
 from lensbench.trace_checks import check_shard, check_table
 from lensbench.trace_schema import ASKED_TABLES, SCHEMA_VERSION, SHARD_TABLES, TABLES
@@ -95,7 +96,12 @@ def _read(folder: Path, noted: dict[str, Any]) -> Shard:
     """
     tables, metas = {}, {}
     for name in sorted(file.removesuffix(".parquet") for file in noted["files"]):
-        table = pq.read_table(folder / f"{name}.parquet", partitioning=None)
+        path = folder / f"{name}.parquet"
+        try:
+            check_size(path)
+        except DamagedError as error:
+            raise TraceError(f"{path.name} {error}") from error
+        table = pq.read_table(path, partitioning=None)
         text = (table.schema.metadata or {}).get(b"lensbench", b"{}")
         version = json.loads(text).get("schema_version")
         if version != SCHEMA_VERSION:

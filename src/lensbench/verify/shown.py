@@ -39,7 +39,7 @@ def _pdf(path: Path) -> str:
 
 
 def _png(path: Path) -> str:
-    with Image.open(path) as picture:
+    with Image.open(path, formats=["PNG"]) as picture:
         picture.load()
         return "" if picture.format == "PNG" else "is no PNG"
 
