@@ -293,16 +293,16 @@ def test_a_sample_rejected_in_one_only_is_counted(tmp_path: Path) -> None:
     assert (run.rejected, run.n_samples, run.only_left) == (1, READ - 1, 0)
 
 
-@pytest.mark.parametrize(("left", "right"), [(1, 3), (3, 2), (2, 5)])
+# Of eleven samples the fifth is in that shard of the right ones.
+@pytest.mark.parametrize(("left", "right", "holding"), [(1, 3, 1), (3, 2, 0), (2, 5, 2)])
 def test_shards_cut_differently_compare_as_if_they_were_not(
-    tmp_path: Path, left: int, right: int
+    tmp_path: Path, left: int, right: int, holding: int
 ) -> None:
     a, b, _ = two(tmp_path, n_samples=11, left=left, right=right)
     plain = only(a, b)
     assert plain.files is None
     assert (plain.n_samples, plain.only_left, plain.only_right) == (10, 0, 0)
     assert plain.identical
-    holding = 4 % right
 
     def moved(frame: pd.DataFrame) -> None:
         frame.loc[at(frame, 4, 6), "entropy_nats"] += 0.5
