@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from pathlib import Path
 
@@ -102,3 +103,14 @@ def test_a_shard_alone_is_held_against_its_own_provenance(tmp_path: Path) -> Non
         require_whole([tmp_path / "shard"])
     # Without its note the shard is no output any more, and is made again.
     assert digest_of_traces(tmp_path / "shard") == ""
+
+
+def test_every_stage_that_writes_is_sealed() -> None:
+    """Else `lensbench verify` would tell its files as promised by no job."""
+    from lensbench.cli import app
+    from lensbench.cli_options import STAGES
+
+    stages = [one.callback for one in app.registered_commands if one.rich_help_panel == STAGES]
+    writing = [one for one in stages if one and "out" in inspect.signature(one).parameters]
+    assert len(writing) > 20
+    assert [one.__name__ for one in writing if not hasattr(one, "__wrapped__")] == []

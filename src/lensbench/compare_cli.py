@@ -21,6 +21,7 @@ from lensbench.cli_options import (
     extraction_of,
 )
 from lensbench.errors import LensbenchError
+from lensbench.made import staged
 
 
 def compare(
@@ -117,4 +118,4 @@ def register(app: typer.Typer) -> None:
     """Put these commands on the command line."""
     app.command()(compare)
     for stage in (numerics, collect_numerics, tolerance_table):
-        app.command(rich_help_panel=STAGES)(stage)
+        app.command(rich_help_panel=STAGES)(staged(stage))

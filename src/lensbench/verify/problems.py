@@ -10,7 +10,7 @@ from lensbench.made import FOLDER
 
 _STAGES = (
     *("datasets", "models", "imported", "traces", "closeups", "variants", "metrics", "ablations"),
-    *("studies", "figures", "tables", "explorer", "notebooks", "paper"),
+    *("studies", "numerics", "figures", "tables", "explorer", "notebooks", "paper"),
 )
 #: command → an output of it, in the folder of its seal.
 _FIRST = {
@@ -19,6 +19,7 @@ _FIRST = {
     "metrics": "summary.parquet",
     "collect": "summary.csv",
     "collect-studies": "patch_summary.csv",
+    "collect-numerics": "numerics.csv",
     "patch-metrics": "patch_summary.parquet",
     "variant-metrics": "by_variant.parquet",
     "ablation-metrics": "ablation.parquet",
@@ -35,6 +36,7 @@ _STEMS = {
     "numbers": "",
     "ablate": "",
     "notebook": "",
+    "numerics": "",
     "explorer-index": "",
 }
 
