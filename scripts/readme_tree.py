@@ -58,6 +58,8 @@ TOLD = {
     "workflow/rules/": "one file a stage, in the order of the flow",
     "workflow/rules/models/": "one file a model: adding one is adding a file here",
     "workflow/schemas/": "what a configuration may hold",
+    "workflow/profiles/default/": "what every run takes",
+    "workflow/profiles/generic/": "another batch system",
     "workflow/profiles/slurm/": "a cluster with SLURM",
     "workflow/profiles/slurm/config.yaml": "its limits, and the place for account and partition",
     "config/config.yaml": "the default run: no GPU, no model hub",

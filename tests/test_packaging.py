@@ -119,6 +119,7 @@ def test_readme_tree_is_the_tree() -> None:
 
 
 def test_ci_promises_every_figure_table_and_metric() -> None:
+    from lensbench.compare.numeric_table import NAME as NUMERICS
     from lensbench.config import load_config
     from lensbench.datasets import DATASETS
     from lensbench.figures import FIGURES, RUN_FIGURES
@@ -129,7 +130,8 @@ def test_ci_promises_every_figure_table_and_metric() -> None:
     assert list(FIGURES) == check_outputs.FIGURES
     assert list(RUN_FIGURES) == check_outputs.RUN_FIGURES
     assert sorted(check_outputs.TABLES) == sorted(TABLES)
-    assert sorted(check_outputs.METRICS) == sorted([*RUN_TABLES, *STUDY_TABLES, *MODEL_TABLES])
+    metrics = [*RUN_TABLES, *STUDY_TABLES, *MODEL_TABLES, NUMERICS]
+    assert sorted(check_outputs.METRICS) == sorted(metrics)
     assert sorted(check_outputs.NOTEBOOKS) == sorted(
         path.stem for path in (ROOT / "notebooks").glob("*.py")
     )
