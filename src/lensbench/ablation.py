@@ -18,20 +18,17 @@ from torch import Tensor
 from lensbench import __version__
 from lensbench.datasets.manifest import FILE_NAME, read_manifest
 from lensbench.errors import DataError, LensbenchError
-from lensbench.extract import check_weights, checked_request, package_versions
+from lensbench.extract import check_weights, checked_request, groups_of, package_versions
 from lensbench.feed import Batch, Prepared, batches, default_workers, memory_ran_out, prepared
 from lensbench.files import atomic_path, sha256_of
 from lensbench.head_groups import HeadGroup, head_groups
 from lensbench.inspection import describe
 from lensbench.lens.ablation import WHERE, MeanOutput, switched_off
 from lensbench.lens.generate import generate
-from lensbench.lens.groups import TokenGroups, token_groups
-from lensbench.lexicon import LANGUAGES
+from lensbench.lens.groups import TokenGroups
 from lensbench.models.load import LoadedModel
 from lensbench.models.prompt import Encoded
 from lensbench.progress import Progress
-from lensbench.scripts import SCRIPTS
-from lensbench.trace import read_table
 
 MODES = ("zero", "mean")
 #: One row is a sample × group × place.
@@ -131,14 +128,7 @@ def ablate(
     if stages is not None:
         parts = _of_run(stages, ["stage", "first_layer", "last_layer"], loaded.name, name)
     groups = head_groups(table, parts, options.seed, options.randoms, options.least, options.most)
-    forms = token_groups(
-        read_table(model_folder, "vocabulary"),
-        read_table(model_folder, "forms"),
-        SCRIPTS,
-        LANGUAGES,
-        loaded.anatomy.vocab_size,
-        loaded.device,
-    )
+    forms = groups_of(loaded, model_folder)
     found, rejected = _run(loaded, rows, Path(manifest_folder), groups, forms, options)
     if not found:
         raise DataError(f"None of {len(rows)} pictures of {manifest_folder} can be read.")

@@ -102,14 +102,7 @@ class Extraction:
         self._folder = Path(manifest_folder)
         self._manifest = manifest.iloc[: options.samples]
         self._manifest_sha256 = sha256_of(self._folder / FILE_NAME)
-        self._groups = token_groups(
-            read_table(model_folder, "vocabulary"),
-            read_table(model_folder, "forms"),
-            SCRIPTS,
-            LANGUAGES,
-            loaded.anatomy.vocab_size,
-            loaded.device,
-        )
+        self._groups = groups_of(loaded, model_folder)
 
     @property
     def files(self) -> list[str]:
@@ -245,6 +238,18 @@ def checked_request(
             f"{model_folder} was written for {noted}, not {model}: run inspect for it."
         )
     return manifest
+
+
+def groups_of(loaded: LoadedModel, model_folder: str | Path) -> TokenGroups:
+    """Return the groups of tokens that the folder of a model tells of."""
+    return token_groups(
+        read_table(model_folder, "vocabulary"),
+        read_table(model_folder, "forms"),
+        SCRIPTS,
+        LANGUAGES,
+        loaded.anatomy.vocab_size,
+        loaded.device,
+    )
 
 
 def check_weights(loaded: LoadedModel, model_folder: str | Path) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 from lensbench import files
 from lensbench.files import atomic_path, sha256_of
 from lensbench.runlock import only_writer
-from lensbench.whole import LEDGERS, PROVENANCE, require_whole
+from lensbench.shards import PARTS, PROVENANCE
+from lensbench.whole import require_whole
 
 FOLDER = ".made"
 #: What snakemake puts into a folder that is an output.
@@ -98,7 +99,7 @@ def files_below(path: Path) -> list[Path]:
 
 def _has_digests(path: Path) -> bool:
     """Say whether a path is a shard whose provenance names its files by digest, or a ledger."""
-    if path.parent.name == LEDGERS and path.suffix == ".json":
+    if path.parent.name == PARTS and path.suffix == ".json":
         return True
     try:
         noted = json.loads((path / PROVENANCE).read_text(encoding="utf-8"))
@@ -120,7 +121,7 @@ def traces_among(arguments: dict[str, Any]) -> list[Path]:
 
 def digest_of_traces(folder: Path) -> str:
     """Return one SHA-256 of a run's ledgers, or of a shard's provenance; "" if it has neither."""
-    ledgers = sorted((folder / LEDGERS).glob("*.json"))
+    ledgers = sorted((folder / PARTS).glob("*.json"))
     notes = ledgers or [path for path in [folder / PROVENANCE] if path.is_file()]
     if not notes:
         return ""

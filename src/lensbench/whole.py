@@ -15,9 +15,8 @@ from typing import Any
 
 from lensbench.errors import TraceError
 from lensbench.files import sha256_of
+from lensbench.shards import PARTS, PROVENANCE
 
-LEDGERS = "parts"
-PROVENANCE = "provenance.json"
 _TABLE = re.compile(r"[a-z_]{1,40}\.parquet")
 
 
@@ -34,7 +33,7 @@ def require_whole(folders: Iterable[Path]) -> None:
         TraceError: naming the first file that is missing or has other bytes.
     """
     for folder in folders:
-        ledgers = sorted((folder / LEDGERS).glob("*.json"))
+        ledgers = sorted((folder / PARTS).glob("*.json"))
         for ledger in ledgers:
             for shard in _shards_of(ledger):
                 _require(folder / shard, ledger)

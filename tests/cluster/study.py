@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import subprocess
@@ -110,21 +109,6 @@ def disturbed(slurm: Slurm, folder: Path, settings: list[str]) -> Done:
     if status:
         raise RuntimeError(f"snakemake on Slurm ended with {status}:\n{text[-3000:]}")
     return Done(where, text, slurm.jobs(), taken, time.monotonic() - start)
-
-
-def digests(results: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file below a folder, by its path in it.
-
-    Left out are what LaTeX worked with, whose logs and fonts name folders and dates, and the empty
-    marks that snakemake leaves in folders that are outputs.
-    """
-    return {
-        path.relative_to(results).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(results.rglob("*"))
-        if path.is_file()
-        and path.relative_to(results).parts[:2] != ("paper", "build")
-        and path.name != ".snakemake_timestamp"
-    }
 
 
 def _half_done(where: Path, comment: str) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.slurm import NODES, check, slurm
-from tests.cluster.study import PROFILE, Done, digests, disturbed, reference
+from tests.cluster.study import PROFILE, Done, disturbed, reference
+from tests.result_digests import digests
 
 from lensbench.config import ROOT
 

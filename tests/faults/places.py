@@ -156,21 +156,6 @@ def new_place(tree: Path) -> Place:
     return Place(tree)
 
 
-def content(results: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of the results, by its path.
-
-    Left out are the folder that latexmk works in, whose logs hold dates, and snakemake's marks in
-    folders that are outputs, which are empty and stand for a time.
-    """
-    return {
-        path.relative_to(results).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(results.rglob("*"))
-        if path.is_file()
-        and path.relative_to(results).parts[:2] != ("paper", "build")
-        and path.name != ".snakemake_timestamp"
-    }
-
-
 def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
     """Return the paths of files that are not the same, or only in one of two."""
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))

@@ -16,11 +16,11 @@ from tests.faults.places import (
     RUN,
     TRACED,
     Place,
-    content,
     leftovers,
     whole_shards,
 )
 from tests.faults.test_machine import refused
+from tests.result_digests import digests
 
 DAY_S = 86_400
 SHARD = f"{RUN}/7"
@@ -78,7 +78,7 @@ def test_metrics_refuse_a_shard_that_is_not_as_it_was_made(
     assert not (place.results / "metrics/lensbench-llava/fills/summary.parquet").exists()
     # The next run makes that shard again, and no other.
     place.whole(*TRACED)
-    assert content(place.results) == content(undisturbed.results)
+    assert digests(place.results) == digests(undisturbed.results)
     again = whole_shards(place)
     same = {name for name, made in again.items() if whole.get(name) == made}
     assert len(again) - len(same) == 1
@@ -103,7 +103,7 @@ def test_a_clock_that_jumped_back_loses_nothing_and_ends(
     place.remove("results/tables", f"{RUN}/parts/0.json")
     whole = whole_shards(place)
     place.whole(*ALL)
-    assert content(place.results) == content(undisturbed.results)
+    assert digests(place.results) == digests(undisturbed.results)
     assert whole_shards(place) == whole
     # Nor does it run for ever: a second run finds everything done.
     assert "Nothing to be done" in place.whole(*ALL)
@@ -116,5 +116,5 @@ def test_a_clock_that_jumps_back_between_two_jobs_is_not_noticed(
     place.whole(*TRACED[:2])
     shift(place, RUN, DAY_S)
     place.whole(*ALL)
-    assert content(place.results) == content(undisturbed.results)
+    assert digests(place.results) == digests(undisturbed.results)
     assert "Nothing to be done" in place.whole(*ALL)

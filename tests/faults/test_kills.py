@@ -18,7 +18,6 @@ from tests.faults.places import (
     TARGETS,
     Place,
     alive_in,
-    content,
     differences,
     jobs_in,
     leftovers,
@@ -26,6 +25,7 @@ from tests.faults.places import (
     wait_for_orphans,
     whole_shards,
 )
+from tests.result_digests import digests
 
 # FAULTS_SEED decides who is killed, how and when; FAULTS_KILLS, how often in every round.
 SEED = int(os.environ.get("FAULTS_SEED", "6"))
@@ -85,10 +85,10 @@ class Round:
         if run.poll() is not None:
             assert run.returncode == 0, self.log()
             return False
-        before = len(content(self.place.results))
+        before = len(digests(self.place.results))
         self._kill(run.pid, time.monotonic() - begun)
         run.wait(PATIENCE_S)
-        self._idle = 0 if len(content(self.place.results)) > before else self._idle + 1
+        self._idle = 0 if len(digests(self.place.results)) > before else self._idle + 1
         self._check_shards()
         return True
 
@@ -147,7 +147,7 @@ def test_results_are_the_same_bytes_whenever_and_however_a_run_is_killed(
 ) -> None:
     removed, targets = ROUNDS[name][2:]
     kills = int(os.environ.get("FAULTS_KILLS", ROUNDS[name][QUICK]))
-    wanted = content(undisturbed.results)
+    wanted = digests(undisturbed.results)
     print(f"\n{name}: {kills} kills, FAULTS_SEED={SEED}", flush=True)
     stage = Round(place, targets, random.Random(f"{SEED} {name}"), job_s)
     try:
@@ -156,7 +156,7 @@ def test_results_are_the_same_bytes_whenever_and_however_a_run_is_killed(
             while stage.kills < kills and stage.disturb():
                 pass
             stage.finish()
-            assert not differences(content(place.results), wanted), stage.log()
+            assert not differences(digests(place.results), wanted), stage.log()
             assert not leftovers(place)
         print(f"  hit: {dict(stage.hit.most_common())}; {dict(stage.ways.most_common())}")
     finally:
@@ -197,4 +197,4 @@ def test_two_runs_started_at_once_are_one_run_and_one_sentence(
     said = Path(place.tree / "run.log").read_text()
     assert ends == [0, 1], said[-4000:]
     assert said.count("lensbench: Another run is at work") == 1
-    assert content(place.results) == content(undisturbed.results)
+    assert digests(place.results) == digests(undisturbed.results)

@@ -17,10 +17,10 @@ from tests.faults.places import (
     TARGETS,
     TRACED,
     Place,
-    content,
     leftovers,
     whole_shards,
 )
+from tests.result_digests import digests
 
 SAMPLE = "fills-00017"
 PLANTS = Path(__file__).with_name("plants.py")
@@ -66,7 +66,7 @@ def test_a_fault_at_one_sample_names_it_and_costs_no_other_shard(
     assert not (place.tree / RUN / "8").exists()
     place.whole(*TRACED)
     assert {name: whole_shards(place)[name] for name in kept} == kept
-    assert content(place.results) == content(undisturbed.results)
+    assert digests(place.results) == digests(undisturbed.results)
     assert not leftovers(place)
 
 
@@ -95,7 +95,7 @@ def test_a_worker_that_is_killed_ends_the_job_and_does_not_hang(
     assert "A process that reads pictures was ended" in refused(done.stdout)
     # How many workers there are changes nothing in what is made.
     place.whole(*TRACED)
-    assert content(place.results) == content(undisturbed.results)
+    assert digests(place.results) == digests(undisturbed.results)
     assert not leftovers(place)
 
 
@@ -147,7 +147,7 @@ def test_a_disk_that_fills_is_told_and_the_next_run_goes_on(
     said = on_a_disk(place, folder, f"-t tmpfs -o size={size_k}k tmpfs", target)
     assert "No disk space" in refused(said)
     place.whole(*ALL)
-    assert content(place.results) == content(undisturbed.results)
+    assert digests(place.results) == digests(undisturbed.results)
     assert not leftovers(place)
 
 
@@ -160,5 +160,5 @@ def test_a_disk_that_is_read_only_is_told_and_the_next_run_goes_on(
     said = on_a_disk(place, folder, "-t tmpfs -o ro tmpfs", target)
     assert "Read-only file system" in refused(said)
     place.whole(*ALL)
-    assert content(place.results) == content(undisturbed.results)
+    assert digests(place.results) == digests(undisturbed.results)
     assert not leftovers(place)

@@ -5,7 +5,7 @@ Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -135,26 +135,6 @@ class Bootstrap:
         drawn = statistic(self.counts(n) @ values / n)
         value = statistic(values.mean(axis=0)[None])
         return self._estimate(values[:, 0], np.asarray(value), np.asarray(drawn)[:, None])
-
-    def stratified(self, strata: Sequence[np.ndarray], weights: Sequence[float]) -> Estimate:
-        """Return the weighted mean of the strata's means, each stratum resampled by itself.
-
-        Args:
-            strata: values of the samples of each stratum, none empty.
-            weights: of each stratum, such as its share; a difference has negative ones.
-        """
-        value, drawn, n = 0.0, np.zeros(self.resamples), 0
-        for place, (stratum, weight) in enumerate(zip(strata, weights, strict=True)):
-            values = np.asarray(stratum, dtype=np.float64)
-            # Not `counts`: strata of one size would be drawn alike, and so not be independent.
-            rng = np.random.default_rng([self.seed, place, len(values)])
-            chosen = rng.integers(0, len(values), (self.resamples, len(values)))
-            value += weight * values.mean()
-            drawn += weight * values[chosen].mean(axis=1)
-            n += len(values)
-        tail = (1 - self.confidence) / 2
-        low, high = np.quantile(drawn, [tail, 1 - tail])
-        return Estimate(np.array(value), np.array(low), np.array(high), n)
 
     def _estimate(self, values: np.ndarray, value: np.ndarray, drawn: np.ndarray) -> Estimate:
         tail = (1 - self.confidence) / 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -48,20 +49,24 @@ def kinds_of(samples: pd.DataFrame, dataset: str) -> np.ndarray:
     family = samples["family"].to_numpy(dtype=object)
     kinds = np.where(np.isin(family, KINDS), family, "")
     if dataset == _DRAWN:
-        lexicon = load_lexicon()
-        colors = [
-            form
-            for concept in lexicon.concepts
-            if concept.startswith("color:")
-            for language, form in lexicon.forms(concept)
-            if language == "en"
-        ]
-        named = samples["asked"].str.contains(
-            rf"\b(?:{'|'.join(map(re.escape, colors))})\b", case=False, regex=True
-        )
+        named = samples["asked"].str.contains(_color(), case=False, regex=True)
         counted = np.isin(family, _COUNTED)
         kinds = np.where(counted, np.where(named, "complex", "simple"), kinds)
     return kinds.astype(object)
+
+
+@cache
+def _color() -> str:
+    """Return a pattern of the English names of colors: once, as every block asks."""
+    lexicon = load_lexicon()
+    colors = [
+        form
+        for concept in lexicon.concepts
+        if concept.startswith("color:")
+        for language, form in lexicon.forms(concept)
+        if language == "en"
+    ]
+    return rf"\b(?:{'|'.join(map(re.escape, colors))})\b"
 
 
 def matched_weights(simple: Mapping[int, int], complex_: Mapping[int, int]) -> dict[int, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -128,10 +128,10 @@ def open_run(
             f"{meta.model} on {meta.dataset} has {meta.n_shards} shards, but {len(metas)} were "
             f"given (missing: {missing}): run the extraction of all of them."
         )
-    groups = _groups(folders, meta, max_rejected)
+    groups, read = _groups(folders, meta, max_rejected)
     forms = read_table(model_folder, "forms")
     vocabulary = Vocabulary(read_table(model_folder, "vocabulary"))
-    return Shards(Run(meta, groups, forms, vocabulary, _floor(folders, meta)), folders)
+    return Shards(Run(meta, groups, forms, vocabulary, _floor(read, meta)), folders)
 
 
 def joined(blocks: Iterable[Block]) -> Block:
@@ -170,8 +170,14 @@ def joined(blocks: Iterable[Block]) -> Block:
     )
 
 
-def _groups(folders: Sequence[Path], meta: TraceMeta, max_rejected: float) -> Groups:
-    """Count a run's samples, and refuse one of which too many could not be read."""
+def _groups(
+    folders: Sequence[Path], meta: TraceMeta, max_rejected: float
+) -> tuple[Groups, dict[Path, int]]:
+    """Count a run's samples, and how many of each shard could be read.
+
+    A run of which too many could not is refused.
+    """
+    read = dict.fromkeys(folders, 0)
     counts: Counter[tuple[str, str, str]] = Counter()
     n_rejected, why, seen = 0, "", True
     for folder in folders:
@@ -183,6 +189,7 @@ def _groups(folders: Sequence[Path], meta: TraceMeta, max_rejected: float) -> Gr
                 n_rejected += int(out.sum())
                 why = why or str(frame.loc[out, "rejected"].iloc[0])
             kept = frame[~out]
+            read[folder] += len(kept)
             seen &= bool((kept["n_image_tokens"] > 0).all())
             counts.update(zip(kept["gold"], kept["language"], kept["family"], strict=True))
     groups = Groups(dict(counts), n_rejected, seen)
@@ -199,21 +206,16 @@ def _groups(folders: Sequence[Path], meta: TraceMeta, max_rejected: float) -> Gr
             f"rejected, the first because {why}, more than max_rejected ({max_rejected:g}) "
             "allows: check the dataset, or allow more."
         )
-    return groups
+    return groups, read
 
 
-def _floor(folders: Sequence[Path], meta: TraceMeta) -> np.ndarray:
+def _floor(read: Mapping[Path, int], meta: TraceMeta) -> np.ndarray:
     """Return the random-direction floor of all shards, each weighing as its samples do."""
-    total, weight = np.zeros((meta.n_layers + 1, len(meta.scripts))), 0
-    for folder in folders:
-        n = sum(
-            found["samples"]["rejected"].null_count
-            for found in stream(folder, {"samples": ("rejected",)})
-        )
+    total = np.zeros((meta.n_layers + 1, len(meta.scripts)))
+    for folder, n in read.items():
         if n:
             total = total + n * stack(read_table(folder, "floors"), "script_mass")
-            weight += n
-    return total / weight
+    return total / sum(read.values())
 
 
 def _block(run: Run, folder: Path, found: dict[str, pa.Table]) -> Iterator[Block]:
