@@ -51,6 +51,7 @@ class Fuzz:
         kept: Callable[[str], bool] = lambda name: False,
         both: bool = True,
         share: float = 1.0,
+        by: str = "",
     ) -> None:
         """Read the examples, then `FUZZ_N` inputs.
 
@@ -63,9 +64,10 @@ class Fuzz:
             both: whether some inputs must be read and some refused, so that the parser is met at
                 its depth as well as at its door.
             share: of FUZZ_N that this parser gets, where one input takes a good part of a second.
+            by: the command that reads, where several read the same.
         """
         wanted = max(1, round(N * share))
-        jail, tally = Jail(self._folder, BOUNDS[name], kept), Tally(name)
+        jail, tally = Jail(self._folder, BOUNDS[name], kept), Tally(f"{name}, {by}" if by else name)
 
         def one(given_input: Any) -> None:
             outcome = jail.hold(lambda: read(jail, given_input))

@@ -84,6 +84,9 @@ def run_files() -> Mapping[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_run(root, n_samples=4, n_layers=6, n_heads=2, k=3)
+        dataset = root / "datasets" / "scenes"
+        rows = pd.read_parquet(dataset / "manifest.parquet")
+        write_manifest(dataset, rows, {"dataset": "scenes", "n": len(rows)})
         return {
             path.relative_to(root).as_posix(): path.read_bytes()
             for path in sorted(root.rglob("*"))

@@ -20,6 +20,8 @@ from lensbench.verify import verify
 
 RUN = "traces/synthetic-llava/scenes"
 MODEL = "models/synthetic-llava"
+DATASET = "datasets/scenes"
+MANIFEST = f"{DATASET}/manifest.parquet"
 SHARD = {
     path.removeprefix(f"{RUN}/0/"): content
     for path, content in run_files().items()
@@ -37,10 +39,15 @@ def text(tree: Any) -> bytes:
     return (json.dumps(tree, indent=2, sort_keys=True) + "\n").encode()
 
 
-def provenance(files: dict[str, bytes]) -> dict[str, Any]:
-    """Return a provenance whose digests are those of the files."""
+def provenance(files: dict[str, bytes], manifest: bytes) -> dict[str, Any]:
+    """Return a provenance whose digests are those of the files and of the manifest."""
     noted: dict[str, Any] = json.loads(SHARD["provenance.json"])
-    return noted | {"files": {name: sha256(files[name]) for name in TABLES}}
+    weights = json.loads(run_files()[f"{MODEL}/model.json"])["weights_sha256"]
+    return noted | {
+        "files": {name: sha256(files[name]) for name in TABLES},
+        "manifest_sha256": sha256(manifest),
+        "model": {"name": "synthetic-llava", "weights_sha256": weights},
+    }
 
 
 def ledger(noted: bytes) -> dict[str, Any]:
@@ -49,20 +56,34 @@ def ledger(noted: bytes) -> dict[str, Any]:
     return {"model": "synthetic-llava", "dataset": "scenes", "part": 0, "shards": [entry]}
 
 
-NOTED = provenance(SHARD)
+def seal(files: dict[str, bytes], folder: str) -> bytes:
+    """Return the seal of a folder's files."""
+    found = {
+        path.removeprefix(f"{folder}/"): sha256(content)
+        for path, content in files.items()
+        if path.startswith(f"{folder}/")
+    }
+    return text({"command": "made", "files": found, "traces": {}})
+
+
+NOTED = provenance(SHARD, run_files()[MANIFEST])
 LEDGER = ledger(text(NOTED))
 
 
 def give_results(jail: Jail, changed: str, content: bytes) -> None:
     """Give results of one run, one file changed and every digest above it made to fit."""
-    files = {**SHARD, "provenance.json": text(NOTED)}
+    others = {path: whole for path, whole in run_files().items() if not path.startswith(RUN)}
+    if changed in others:
+        others[changed] = content
+    files = dict(SHARD)
     if changed in files:
         files[changed] = content
-        if changed != "provenance.json":
-            files["provenance.json"] = text(provenance(files))
-    for path, whole in run_files().items():
-        if not path.startswith(RUN):
-            jail.give(f"results/{path}", content if changed == path else whole)
+    if changed != "provenance.json":
+        files["provenance.json"] = text(provenance(files, others[MANIFEST]))
+    for path, whole in others.items():
+        jail.give(f"results/{path}", whole)
+    for folder in (MODEL, DATASET):
+        jail.give(f"results/{folder}/.made/made.json", seal(others, folder))
     for name, whole in files.items():
         jail.give(f"results/{RUN}/0/{name}", whole)
     above = text(ledger(files["provenance.json"]))
@@ -117,7 +138,7 @@ def test_verify_of_any_results(fuzz: Fuzz) -> None:
         if found.problems:
             raise TraceError(f"There are {len(found.problems)} problems.")
 
-    fuzz("results handed on", changes(), read, both=False, share=1 / 5)
+    fuzz("results handed on", changes(), read, by="verify")
 
 
 def test_compare_of_any_results(fuzz: Fuzz) -> None:
@@ -128,7 +149,7 @@ def test_compare_of_any_results(fuzz: Fuzz) -> None:
             jail.give(f"other/0/{name}", content)
         command("compare", str(jail.given / "results" / RUN), str(jail.given / "other"))
 
-    fuzz("results handed on", changes(), read, share=1 / 10)
+    fuzz("results handed on", changes(), read, by="compare")
 
 
 def test_metrics_of_any_run(fuzz: Fuzz) -> None:
@@ -142,4 +163,11 @@ def test_metrics_of_any_run(fuzz: Fuzz) -> None:
             *("--out", str(jail.out / "metrics"), "--options", options),
         )
 
-    fuzz("results handed on", changes(), read, kept=lambda name: "metrics" in name, share=1 / 10)
+    fuzz(
+        "results handed on",
+        changes(),
+        read,
+        kept=lambda name: "metrics" in name,
+        share=1 / 10,
+        by="metrics",
+    )
