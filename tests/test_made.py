@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 from pathlib import Path
 
+import matplotlib
 import pytest
 
+from lensbench import cli
 from lensbench.errors import TraceError
 from lensbench.files import atomic_path
 from lensbench.made import digest_of_traces, staged
+from lensbench.paper import PARTS
 from lensbench.whole import require_whole
 
 
@@ -77,6 +81,29 @@ def test_a_seal_of_a_folder_notes_the_traces_and_leaves_shards_to_their_provenan
     ledgers = [(tmp_path / "run" / "parts" / f"{n}.json").read_text() for n in (0, 1)]
     lines = "".join(f"{sha256(text)}  {number}.json\n" for number, text in enumerate(ledgers))
     assert seal["traces"] == {(tmp_path / "run").as_posix(): sha256(lines)}
+
+
+def test_the_seal_of_a_paper_holds_nothing_of_the_machine_that_compiled_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LaTeX works in a folder with the paths of this machine's fonts: only the PDF is sealed."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("lualatex", "latexmk"):
+        (tools / name).write_text("#!/bin/sh\nprintf paper > main.pdf\n: > main.log\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    for folder in ("parts", "tables", "figures"):
+        (tmp_path / folder).mkdir()
+    for part in PARTS:
+        (tmp_path / "parts" / f"{part}.tex").touch()
+    (tmp_path / "numbers.tex").touch()
+    given = {name: tmp_path / name for name in ("parts", "tables", "figures")}
+    cli.paper(**given, numbers=tmp_path / "numbers.tex", out=tmp_path / "made/paper.pdf")
+    fonts = (tmp_path / "made/build/fonts.tex").read_text(encoding="utf-8")
+    assert str(Path(matplotlib.__file__).parent) in fonts
+    seal = json.loads((tmp_path / "made/.made/paper-paper.pdf.json").read_text())
+    assert seal["files"] == {"paper.pdf": sha256("paper")}
 
 
 def test_nothing_is_computed_from_a_shard_that_was_changed(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def compile_paper(
     Raises:
         LensbenchError: if no LaTeX is there, it fails, or a glyph or reference is missing.
     """
-    from lensbench.figures.fonts import write_latex_fonts
+    from lensbench.figures.fonts import latex_fonts
 
     tool = engine()
     if tool is None:
@@ -201,7 +201,8 @@ def compile_paper(
         shutil.copy(Path(parts) / f"{part}.tex", build)
     shutil.copytree(tables, build / "tables", ignore=shutil.ignore_patterns("*.csv", ".*"))
     shutil.copytree(figures, build / "figures", ignore=shutil.ignore_patterns("*.png", ".*"))
-    write_latex_fonts(build / "fonts.tex")
+    # Like all that lies here it is not sealed: it names this machine's fonts by their paths.
+    (build / "fonts.tex").write_text(latex_fonts(), encoding="utf-8", newline="\n")
     command = {
         "latexmk": [
             "latexmk",
