@@ -41,17 +41,24 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
     FAULTS_KEEP names a folder where it is kept for the next time, as long as the code is the same.
     """
-    targets = (*TARGETS, *PAGES) if QUICK else (*TARGETS, *PAGES, PAPER)
-    if not QUICK and shutil.which("lualatex") is None:
+    kept = os.environ.get("FAULTS_KEEP")
+    tree = Path(kept) if kept else tmp_path_factory.mktemp("faults") / "undisturbed"
+    place = new_place(tree)
+    place.whole(*TARGETS, *PAGES)
+    return place
+
+
+@pytest.fixture(scope="session")
+def printed(undisturbed: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Return the same with the paper, which takes every figure and table there is."""
+    if shutil.which("lualatex") is None:
         pytest.fail(
             "The paper is killed too, and needs LaTeX: install it (`lensbench made` says how), or "
             "run `make test-faults QUICK=1`.",
             pytrace=False,
         )
-    kept = os.environ.get("FAULTS_KEEP")
-    tree = Path(kept) if kept else tmp_path_factory.mktemp("faults") / "undisturbed"
-    place = new_place(tree)
-    place.whole(*targets)
+    place = undisturbed.copy(tmp_path_factory.mktemp("faults") / "printed")
+    place.whole(PAPER)
     return place
 
 
