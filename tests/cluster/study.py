@@ -25,7 +25,7 @@ PROFILE = "workflow/profiles/slurm"
 HERE = [
     *("--slurm-no-account", "--slurm-status-command", "squeue", "--cores", "2"),
     *("--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "30"),
-    *("--set-resources", "extract_smollm2_135m:gpu=1"),
+    *("--set-resources", "extract_smollm2_135m:gpu=1", "--slurm-keep-successful-logs"),
 ]
 _PROGRESS = re.compile(r"(\d+)/(\d+) \[[^]]*samples/s\]")
 

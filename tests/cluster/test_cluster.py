@@ -122,3 +122,16 @@ def test_a_cluster_is_not_asked_for_many_small_jobs(studies: tuple[Path, Done]) 
     assert len(small) <= len(GROUPS) + runs // 8
     big = [job for job in done.jobs if rule_of(job) not in GROUPS]
     assert len(small) + len(big) < int(total) / 2
+
+
+def test_jobs_of_a_group_do_not_wait_for_each_others_memory(studies: tuple[Path, Done]) -> None:
+    _, done = studies
+    folder = done.folder / ".snakemake/slurm_logs"
+    logs = list(folder.rglob("*.log"))
+    assert {log.relative_to(folder).parts[0].partition("_")[0] for log in logs} == {"group", "rule"}
+    waited = [
+        log.name
+        for log in logs
+        if "step creation temporarily disabled" in log.read_text(errors="replace")
+    ]
+    assert not waited
