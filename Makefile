@@ -26,7 +26,7 @@ test-cluster: environment ## run the default target on a Slurm of its own that l
 
 test-faults: environment ## kill runs, fill disks, damage files: QUICK=1 for a short cut of it
 	@OMP_NUM_THREADS=1 QUICK=$(QUICK) timeout --foreground -k 30 20m \
-		$(BIN)/python -m pytest -q -s tests/faults
+		$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/faults
 
 test-fuzz: environment ## read hostile inputs, N=10000 a parser; SEED=… repeats a run
 	@OMP_NUM_THREADS=1 FUZZ_N=$(or $(N),10000) FUZZ_SEED=$(SEED) \

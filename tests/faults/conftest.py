@@ -74,3 +74,17 @@ def job_s(undisturbed: Place) -> float:
 def place(undisturbed: Place, tmp_path: Path) -> Place:
     """Return a copy of the undisturbed run, to do harm to."""
     return undisturbed.copy(tmp_path / "place")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the rounds of kills hit, however many processes made them."""
+    lines = [
+        value
+        for report in terminalreporter.getreports("passed")
+        for key, value in report.user_properties
+        if key == "round"
+    ]
+    if lines:
+        terminalreporter.section("kills")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,7 @@ class Round:
         self.hit.update(names or ["between jobs"])
         name = signal.Signals(number).name
         self.ways.update([f"{name} to {who}"])
+        # Shown with a failure, or at once by pytest -s.
         print(
             f"  {self.kills:3}: {name} to {who} after {after_s:.1f} s, "
             f"running: {', '.join(names) or 'no job'}",
@@ -143,7 +145,11 @@ class Round:
 
 @pytest.mark.parametrize("name", [name for name, about in ROUNDS.items() if about[QUICK]])
 def test_results_are_the_same_bytes_whenever_and_however_a_run_is_killed(
-    name: str, request: pytest.FixtureRequest, tmp_path: Path, job_s: float
+    name: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    job_s: float,
+    record_property: Callable[[str, object], None],
 ) -> None:
     removed, targets = ROUNDS[name][2:]
     kills = int(os.environ.get("FAULTS_KILLS", ROUNDS[name][QUICK]))
@@ -159,7 +165,9 @@ def test_results_are_the_same_bytes_whenever_and_however_a_run_is_killed(
             stage.finish()
             assert not differences(digests(place.results), wanted), stage.log()
             assert not leftovers(place)
-        print(f"  hit: {dict(stage.hit.most_common())}; {dict(stage.ways.most_common())}")
+        told = (", ".join(f"{what} {n}" for what, n in found.most_common())
+                for found in (stage.ways, stage.hit))  # fmt: skip
+        record_property("round", f"{name}, {stage.kills} kills: {'; at work: '.join(told)}")
     finally:
         stage.end()
     verified = place.lensbench("verify")
