@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,25 @@ def test_worker_processes_give_what_one_process_gives_in_order(pictures):
         assert (ours.encoded is None) == (theirs.encoded is None)
         if ours.encoded is not None:
             assert same(ours.encoded, theirs.encoded)
+
+
+def test_a_long_path_of_temporary_files_loses_no_sample(pictures, tmp_path, monkeypatch):
+    """Schedulers make long ones; a socket in them has a name of at most 107 bytes."""
+    long = tmp_path / ("t" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    loaded = image_model("qwen2vl")
+    rows = sample_rows(4, "{}.png", "chat")
+    # What is lost is waited for without end.
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("a sample never came"))
+    signal.alarm(60)
+    try:
+        found = list(prepared(loaded.prompter, pictures, rows, 2, workers=2))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    wanted = prepared(loaded.prompter, pictures, rows, 2)
+    assert all(same(a.encoded, b.encoded) for a, b in zip(found, wanted, strict=True))
 
 
 def cut(loaded, rows, **options):

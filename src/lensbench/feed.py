@@ -8,8 +8,8 @@ of samples and of positions, padding counted, so that little of a batch is paddi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_all_start_methods
 from pathlib import Path
@@ -122,8 +122,34 @@ class _Samples(Dataset[Prepared]):
         return self._prepare(row=self._rows[index])
 
 
-def _as_is(sample: Any) -> Any:
-    return sample
+def _by_value(sample: Prepared) -> Prepared:
+    """Return a sample with arrays for tensors, which go through a queue as their bytes.
+
+    Tensors would go as open files, through a socket in the folder of temporary files. Where that
+    has a long path, there can be no socket: the queue prints that, and who reads from it waits on.
+    """
+    return _each(sample, lambda tensor: _exact(tensor).numpy())
+
+
+def _with_tensors(sample: Prepared) -> Prepared:
+    return _each(sample, torch.from_numpy)
+
+
+def _exact(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in a type that arrays have, with the same values."""
+    return tensor.float() if tensor.dtype is torch.bfloat16 else tensor
+
+
+def _each(sample: Prepared, change: Callable[[Any], Any]) -> Prepared:
+    """Return a sample whose tensors, or arrays, are changed."""
+    encoded = sample.encoded
+    if encoded is None:
+        return sample
+    inputs = {name: change(value) for name, value in encoded.inputs.items()}
+    changed = replace(
+        encoded, inputs=inputs, image=change(encoded.image), first=change(encoded.first)
+    )
+    return replace(sample, encoded=changed)
 
 
 def default_workers(device: str) -> int:
@@ -164,11 +190,11 @@ def prepared(
         batch_size=None,
         num_workers=workers,
         prefetch_factor=8,
-        collate_fn=_as_is,
+        collate_fn=_by_value,
         multiprocessing_context="fork",
     )
     try:
-        yield from samples
+        yield from map(_with_tensors, samples)
     except RuntimeError as error:
         # What a worker raises is told as it is; that one is gone, in one sentence.
         sentence = sentence_of(error)
