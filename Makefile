@@ -25,8 +25,8 @@ test-cluster: environment ## run the default target on a Slurm of its own that l
 	@$(BIN)/python -m pytest -q tests/cluster
 
 test-faults: environment ## kill runs, fill disks, damage files: QUICK=1 for a short cut of it
-	@OMP_NUM_THREADS=1 QUICK=$(QUICK) timeout --foreground -k 30 20m \
-		$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/faults
+	@OMP_NUM_THREADS=1 QUICK=$(QUICK) timeout --foreground -s INT -k 30 20m \
+		$(BIN)/python -m pytest -q -n auto --dist worksteal tests/faults
 
 test-fuzz: environment ## read hostile inputs, N=10000 a parser; SEED=… repeats a run
 	@OMP_NUM_THREADS=1 FUZZ_N=$(or $(N),10000) FUZZ_SEED=$(SEED) \

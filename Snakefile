@@ -56,6 +56,8 @@ rule all:
 onstart:
     try:
         only_run()
+        # Snakemake would stumble over it, with a traceback of its own.
+        require_writable()
     except LensbenchError as error:
         stop(error)
     back_to_today()

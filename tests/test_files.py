@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lensbench.errors import LensbenchError
-from lensbench.files import atomic_path, sha256_of
+from lensbench.files import atomic_path, require_writable, sha256_of
 
 
 def test_a_file_appears_whole_when_the_block_ends(tmp_path: Path) -> None:
@@ -132,3 +132,16 @@ def test_of_two_that_move_into_one_place_at_once_the_last_stays(
         (path / "ours").touch()
     assert [path.name for path in target.iterdir()] == ["ours"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "results/figures").mkdir(parents=True)
+    require_writable(tmp_path / "results")
+    require_writable(tmp_path / "nowhere")
+    # Nobody can close a folder to root: tests/faults does it with a disk that is read-only.
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "figures" not in path and real(path, mode))
+    with pytest.raises(LensbenchError, match=r"results/figures can't be written \(Permission den"):
+        require_writable(tmp_path / "results")

@@ -89,6 +89,24 @@ def _sentence(error: OSError, target: Path) -> str | None:
     return None
 
 
+def require_writable(folder: str | Path = "results") -> None:
+    """Refuse a folder in which something can't be written, before a run begins to.
+
+    What links lead to is not looked at: it may well be shared, and made by somebody else.
+
+    Raises:
+        LensbenchError: naming the first folder in it that is read-only.
+    """
+    for parent, _, _ in os.walk(folder):
+        if not os.access(parent, os.W_OK):
+            closed = os.statvfs(parent).f_flag & os.ST_RDONLY
+            number = errno.EROFS if closed else errno.EACCES
+            raise LensbenchError(
+                f"{parent} can't be written ({os.strerror(number)}): make it writable, then run "
+                "again."
+            )
+
+
 def sha256_of(path: str | Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with open(path, "rb") as stream:

@@ -42,7 +42,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
     FAULTS_KEEP names a folder where it is kept for the next time, as long as the code is the same.
     """
     kept = os.environ.get("FAULTS_KEEP")
-    tree = Path(kept) if kept else tmp_path_factory.mktemp("faults") / "undisturbed"
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+    tree = Path(kept) / worker if kept else tmp_path_factory.mktemp("faults") / "undisturbed"
     place = new_place(tree)
     place.whole(*TARGETS, *PAGES)
     return place

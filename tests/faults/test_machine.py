@@ -99,16 +99,21 @@ def test_a_worker_that_is_killed_ends_the_job_and_does_not_hang(
     assert not leftovers(place)
 
 
-def on_a_disk(place: Place, folder: str, options: str, *targets: str) -> str:
+def on_a_disk(place: Place, folder: str, outputs: str, options: str, *targets: str) -> str:
     """Run with a folder on a disk of its own, which nobody else sees, and return what was said.
 
-    That needs no root where users may have namespaces of their own.
+    That needs no root where users may have namespaces of their own. A file lies on the disk beside
+    the outputs, since snakemake removes folders that stay empty, and a disk can't be removed.
     """
     path = place.tree / folder
     path.mkdir(parents=True, exist_ok=True)
     run = [sys.executable, "-m", "snakemake", *targets, "--cores", "2"]
-    mount = f'mount {options} "$0" && exec "$@"'
-    inside = ["sh", "-c", mount, str(path), *run, "--configfile", "tiny.yaml"]
+    mount = (
+        'mount -t tmpfs tmpfs "$0" && mkdir -p "$1" && touch "$1/kept" && '
+        f'mount -o remount,{options} "$0" && shift && exec "$@"'
+    )
+    inside = ["sh", "-c", mount, str(path), str(place.tree / outputs), *run]
+    inside += ["--configfile", "tiny.yaml"]
     for ways in (["--user", "--map-root-user"], []):
         if not subprocess.run(["unshare", *ways, "--mount", "true"], check=False).returncode:
             break
@@ -131,10 +136,11 @@ def on_a_disk(place: Place, folder: str, options: str, *targets: str) -> str:
     return done.stdout
 
 
+#: Stage → the folder on that disk, the folder of outputs in it, what is asked for, KiB.
 DISKS = {
-    "extraction": (RUN, LEDGER, 100),
-    "metrics": ("results/metrics", METRICS, 12),
-    "figures": ("results/figures", TARGETS[0], 8),
+    "extraction": (RUN, f"{RUN}/parts", LEDGER, 100),
+    "metrics": ("results/metrics", "results/metrics/lensbench-llava/fills", METRICS, 12),
+    "figures": ("results/figures", "results/figures", TARGETS[0], 8),
 }
 
 
@@ -142,9 +148,9 @@ DISKS = {
 def test_a_disk_that_fills_is_told_and_the_next_run_goes_on(
     stage: str, undisturbed: Place, place: Place
 ) -> None:
-    folder, target, size_k = DISKS[stage]
+    folder, outputs, target, size_k = DISKS[stage]
     place.remove(folder)
-    said = on_a_disk(place, folder, f"-t tmpfs -o size={size_k}k tmpfs", target)
+    said = on_a_disk(place, folder, outputs, f"size={size_k}k", target)
     assert "No disk space" in refused(said)
     place.whole(*ALL)
     assert digests(place.results) == digests(undisturbed.results)
@@ -155,10 +161,10 @@ def test_a_disk_that_fills_is_told_and_the_next_run_goes_on(
 def test_a_disk_that_is_read_only_is_told_and_the_next_run_goes_on(
     stage: str, undisturbed: Place, place: Place
 ) -> None:
-    folder, target, _ = DISKS[stage]
+    folder, outputs, target, _ = DISKS[stage]
     place.remove(folder)
-    said = on_a_disk(place, folder, "-t tmpfs -o ro tmpfs", target)
-    assert "Read-only file system" in refused(said)
+    said = on_a_disk(place, folder, outputs, "ro", target)
+    assert refused(said).endswith("(Read-only file system): make it writable, then run again.")
     place.whole(*ALL)
     assert digests(place.results) == digests(undisturbed.results)
     assert not leftovers(place)

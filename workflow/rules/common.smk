@@ -5,6 +5,7 @@ from lensbench import config as configuration
 from lensbench.clock import back_to_today
 from lensbench.errors import LensbenchError
 from lensbench.figures import FIGURES, RUN_FIGURES
+from lensbench.files import require_writable
 from lensbench.metrics.study_tables import (
     ABLATION_TABLES,
     PATCH_TABLES,

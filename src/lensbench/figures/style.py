@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import re
@@ -469,6 +470,9 @@ def save(
             target = stem.with_name(f"{stem.name}.{ending}")
             stripped = {"CreationDate": None} if ending == "pdf" else None
             with atomic_path(target) as temporary, _glyphs_required():
-                figure.savefig(temporary, format=ending, metadata=stripped)
+                # Drawn in memory: where a disk fills, the PDF's writer stumbles over itself.
+                drawn = io.BytesIO()
+                figure.savefig(drawn, format=ending, metadata=stripped)
+                temporary.write_bytes(drawn.getvalue())
             written.append(target)
     return written
