@@ -122,7 +122,7 @@ class _Samples(Dataset[Prepared]):
         return self._prepare(row=self._rows[index])
 
 
-def _by_value(sample: Prepared) -> Prepared:
+def _by_value(sample: Any) -> Prepared:
     """Return a sample with arrays for tensors, which go through a queue as their bytes.
 
     Tensors would go as open files, through a socket in the folder of temporary files. Where that
