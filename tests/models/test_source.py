@@ -155,3 +155,13 @@ def test_a_damaged_file_is_met_with_a_sentence(tmp_path):
         load_model("m", f"folder:{tmp_path}", device="cpu")
     with pytest.raises(ModelError, match='dtype "int4" is unknown: use auto, float32'):
         load_model("m", f"folder:{tmp_path}", dtype="int4")
+
+
+def test_weights_of_other_shapes_than_the_configuration_are_refused(tmp_path):
+    made = text_model("llama")
+    made.model.save_pretrained(tmp_path)
+    made.processor.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"hidden_size": 32', '"hidden_size": 64'))
+    with pytest.raises(ModelError, match="its weights have other shapes than its configuration"):
+        load_model("m", f"folder:{tmp_path}", device="cpu")

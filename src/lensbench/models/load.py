@@ -164,6 +164,9 @@ def load_model(
     # transformers raises anything from KeyError to its own classes for a folder that isn't right.
     except Exception as error:
         reason = reason_of(error)
+        if "ignore_mismatched_sizes" in str(error):
+            # Not transformers' own advice, which is to have such weights made up at random.
+            reason = "its weights have other shapes than its configuration says, so copy it anew"
         raise ModelError(f"{origin} can't be loaded: {reason}") from error
     try:
         loaded = prepare(name, model, processor, task, origin, precision, missing, placing)
