@@ -15,6 +15,7 @@ from multiprocessing import get_all_start_methods
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -128,28 +129,21 @@ def _by_value(sample: Any) -> Prepared:
     Tensors would go as open files, through a socket in the folder of temporary files. Where that
     has a long path, there can be no socket: the queue prints that, and who reads from it waits on.
     """
-    return _each(sample, lambda tensor: _exact(tensor).numpy())
+    return _each(sample, _array)
 
 
 def _with_tensors(sample: Prepared) -> Prepared:
     return _each(sample, torch.from_numpy)
 
 
-def _exact(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor in a type that arrays have, with the same values."""
-    return tensor.float() if tensor.dtype is torch.bfloat16 else tensor
-
-
 def _each(sample: Prepared, change: Callable[[Any], Any]) -> Prepared:
-    """Return a sample whose tensors, or arrays, are changed."""
     encoded = sample.encoded
-    if encoded is None:
-        return sample
-    inputs = {name: change(value) for name, value in encoded.inputs.items()}
-    changed = replace(
-        encoded, inputs=inputs, image=change(encoded.image), first=change(encoded.first)
-    )
-    return replace(sample, encoded=changed)
+    return sample if encoded is None else replace(sample, encoded=encoded.each(change))
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    """Return a tensor's values, those of a type that arrays lack in a wider one."""
+    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
 
 
 def default_workers(device: str) -> int:

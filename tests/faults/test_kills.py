@@ -160,10 +160,14 @@ def test_results_are_the_same_bytes_whenever_and_however_a_run_is_killed(
     place, wanted = whole.copy(tmp_path / "place"), digests(whole.results)
     print(f"\n{name}: {kills} kills, FAULTS_SEED={SEED}", flush=True)
     stage = Round(place, targets, random.Random(f"{SEED} {name}"), job_s)
+
+    def due() -> bool:
+        return stage.kills < kills and time.monotonic() < LAST_KILL
+
     try:
-        while stage.kills < kills and time.monotonic() < LAST_KILL:
+        while due():
             stage.begin(*removed)
-            while stage.kills < kills and time.monotonic() < LAST_KILL and stage.disturb():
+            while due() and stage.disturb():
                 pass
             stage.finish()
             assert not differences(digests(place.results), wanted), stage.log()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,14 @@ class Encoded:
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Encoded:
         """Return the batch on a device, its floating-point inputs in the model's dtype."""
-        moved = {
-            key: value.to(device, dtype if value.is_floating_point() else None)
-            for key, value in self.inputs.items()
-        }
-        return replace(self, inputs=moved, image=self.image.to(device), first=self.first.to(device))
+        return self.each(
+            lambda value: value.to(device, dtype if value.is_floating_point() else None)
+        )
+
+    def each(self, change: Callable[[Any], Any]) -> Encoded:
+        """Return the batch with each of its tensors changed."""
+        inputs = {key: change(value) for key, value in self.inputs.items()}
+        return replace(self, inputs=inputs, image=change(self.image), first=change(self.first))
 
 
 def open_picture(path: str | Path) -> Image.Image:
