@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+#: The words of a node's state while it takes jobs or runs some.
+UP = frozenset({"IDLE", "MIXED", "ALLOCATED", "COMPLETING"})
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol")
 # A path of a socket is no longer than this.
 SOCKET_LENGTH = 107
@@ -128,6 +130,12 @@ class Slurm:
         ]
         return sorted(found, key=lambda job: int(job["JobId"]))
 
+    def is_up(self, name: str) -> bool:
+        """Whether a node takes jobs: no word of a state such as DOWN+NOT_RESPONDING forbids it."""
+        told = self.ask("scontrol", "--oneliner", "show", "node", name)
+        (state,) = re.findall(r" State=(\S+)", told)
+        return set(state.split("+")) <= UP
+
     def start_node(self, name: str) -> None:
         """Start the daemon of a node and let jobs come to it."""
         self._start(name, "slurmd", "-D", "-N", name)
@@ -138,7 +146,9 @@ class Slurm:
         Returns:
             The numbers of the jobs that ran there.
         """
-        self.daemons.pop(name).kill()
+        daemon = self.daemons.pop(name)
+        daemon.kill()
+        daemon.wait()
         jobs = {
             job["JobId"]
             for job in self.jobs()
@@ -154,10 +164,11 @@ class Slurm:
         return jobs
 
     def return_node(self, name: str) -> None:
-        """Give a node back that was taken away."""
+        """Give a node back that was taken away, and wait until jobs come to it again."""
         self.start_node(name)
-        until(lambda: self._answers(name), f"the node {name} came back")
-        self.ask("scontrol", "update", f"nodename={name}", "state=resume")
+        # ReturnToService=2 lifts the state when the daemon registers; "resume" after that is an
+        # error, and before it says nothing of the daemon.
+        until(lambda: self.is_up(name), f"the node {name} came back", self)
 
     def stop(self) -> None:
         """End every daemon and every job of this Slurm, and nothing else."""
@@ -180,12 +191,6 @@ class Slurm:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
-
-    def _answers(self, name: str) -> bool:
-        with suppress(RuntimeError):
-            state = self.ask("scontrol", "--oneliner", "show", "node", name)
-            return "SlurmdStartTime=" in state and "SlurmdStartTime=None" not in state
-        return False
 
     def _processes(self) -> Iterator[tuple[int, list[str], str]]:
         """Yield pid, environment and command line of every process of this Slurm but our own."""
