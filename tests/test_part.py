@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from tests.commands import Done
 from tests.planted import image_model, text_model, written_manifest
 
@@ -193,6 +194,27 @@ def test_number_of_workers_is_no_origin(
     shutil.rmtree(tmp_path / "at/run/1")
     extract_shards(request(tmp_path / "at", options=options), [1], tmp_path / "at/run")
     assert digests(tmp_path / "at/run") == digests(undisturbed / "run")
+
+
+def test_another_machine_is_no_origin_and_is_noted(
+    undisturbed: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(undisturbed, tmp_path / "at")
+    run = tmp_path / "at/run"
+    shutil.rmtree(run / "1")
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "VSX")
+    capsys.readouterr()
+    extract_shards(request(tmp_path / "at"), [0, 1], run)
+    # What another node has read is kept, and each shard says where it was.
+    assert kept(capsys) == [0]
+    noted = [json.loads((run / f"{n}/provenance.json").read_text())["machine"] for n in (0, 1)]
+    here = {"threads": torch.get_num_threads(), "gpu": ""}
+    assert noted[1] == {"instructions": "VSX", **here}
+    assert noted[0] == noted[1] | {"instructions": noted[0]["instructions"]}
+    assert noted[0]["instructions"] in {"DEFAULT", "AVX2", "AVX512"}
 
 
 def stopping(folder: Path, before: str) -> None:

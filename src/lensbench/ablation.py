@@ -18,7 +18,7 @@ from torch import Tensor
 from lensbench import __version__
 from lensbench.datasets.manifest import FILE_NAME, read_manifest
 from lensbench.errors import DataError, LensbenchError
-from lensbench.extract import check_weights, checked_request, groups_of, package_versions
+from lensbench.extract import check_weights, checked_request, groups_of
 from lensbench.feed import Batch, Prepared, batches, default_workers, memory_ran_out, prepared
 from lensbench.files import atomic_path, sha256_of
 from lensbench.head_groups import HeadGroup, head_groups
@@ -29,6 +29,8 @@ from lensbench.lens.groups import TokenGroups
 from lensbench.models.load import LoadedModel
 from lensbench.models.prompt import Encoded
 from lensbench.progress import Progress
+from lensbench.provenance import machine, package_versions
+from lensbench.shards import MACHINE
 
 MODES = ("zero", "mean")
 #: One row is a sample × group × place.
@@ -138,6 +140,7 @@ def ablate(
         "packages": package_versions(),
         "model": describe(loaded),
         "device": loaded.device,
+        MACHINE: machine(loaded.device),
         "dataset": name,
         "manifest_sha256": sha256_of(Path(manifest_folder) / FILE_NAME),
         "heads_sha256": sha256_of(heads),

@@ -6,7 +6,6 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -36,25 +35,12 @@ from lensbench.lens.rows import (
 from lensbench.lexicon import LANGUAGES
 from lensbench.models.load import LoadedModel
 from lensbench.progress import Progress
+from lensbench.provenance import machine, package_versions
 from lensbench.scripts import SCRIPTS
-from lensbench.shards import check_shard_number, n_shards_of
+from lensbench.shards import MACHINE, check_shard_number, n_shards_of
 from lensbench.trace import read_meta, read_table, write_shard
 from lensbench.trace_schema import SCHEMA_VERSION, SHARD_TABLES
 from lensbench.tracing import ExtractOptions, trace_rows
-
-_PACKAGES = (
-    "accelerate",
-    "bitsandbytes",
-    "lensbench",
-    "numpy",
-    "pandas",
-    "pillow",
-    "pyarrow",
-    "safetensors",
-    "tokenizers",
-    "torch",
-    "transformers",
-)
 
 
 class Extraction:
@@ -166,7 +152,9 @@ class Extraction:
         title = loaded.name if self.n_shards == 1 else f"{loaded.name}, shard {shard}"
         with Progress(len(rows), title, self._log) as progress:
             tables = _trace(loaded, rows, self._folder, self._groups, options, progress)
-        write_shard(folder, tables, meta, self.provenance(shard))
+        # Beside what it is made from: a shard of another machine is as good, and kept.
+        about = {**self.provenance(shard), MACHINE: machine(loaded.device)}
+        write_shard(folder, tables, meta, about)
 
 
 def extract_shard(
@@ -383,15 +371,3 @@ def _asked(options: ExtractOptions) -> dict[str, tuple[bool, tuple[str, ...]]]:
         "words": (options.words, WORD_COLUMNS),
         "attention": (options.attention, ATTENTION_COLUMNS),
     }
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that numbers depend on, "" for one that isn't there."""
-    return {name: _version(name) for name in _PACKAGES}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return __version__ if name == "lensbench" else ""

@@ -21,6 +21,8 @@ from lensbench.files import atomic_path, sha256_of
 #: The folder of a run's ledgers, beside its shards.
 PARTS = "parts"
 PROVENANCE = "provenance.json"
+#: Its key for the machine that it was made on.
+MACHINE = "machine"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
@@ -93,13 +95,15 @@ def is_kept(folder: str | Path, provenance: Mapping[str, Any], names: Iterable[s
 
     Args:
         folder: the shard's.
-        provenance: what would be written beside the tables now, but for `files`.
+        provenance: what would be written beside the tables now, but for `files` and the machine:
+            what was computed on another node isn't lost.
         names: of the files that the shard must have.
     """
     path = Path(folder)
     try:
         noted = json.loads((path / PROVENANCE).read_text(encoding="utf-8"))
         files = noted.pop("files")
+        noted.pop(MACHINE, None)
         # Through JSON, which has no tuples.
         if noted != json.loads(json.dumps(provenance)) or sorted(files) != sorted(names):
             return False

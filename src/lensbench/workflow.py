@@ -46,6 +46,7 @@ _MODEL = (
 _EXTRACT = (
     *_MODEL,
     *("datasets/manifest.py", "extract.py", "part.py", "feed.py", "tracing.py", "variants.py"),
+    "provenance.py",
 )
 _METRICS = (*_BASE, *_WORDS, *_TRACE, "pixels.py", "metrics")
 _METRIC_TABLES = tuple(
