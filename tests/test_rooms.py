@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lensbench import workflow
+from lensbench import rooms
 from lensbench.config import ROOT
 
-PACKAGE = workflow.PACKAGE
+PACKAGE = rooms.PACKAGE
 #: Where each stage begins, below the package.
 ENTRIES = {
     "dataset": ["datasets/__init__.py"],
@@ -63,14 +63,14 @@ def closure(start: set[Path]) -> set[Path]:
 
 def room(stage: str) -> set[Path]:
     files: set[Path] = set()
-    for entry in workflow.ROOMS[stage]:
+    for entry in rooms.ROOMS[stage]:
         for path in PACKAGE.glob(entry):
             files |= set(path.rglob("*")) if path.is_dir() else {path}
     return files
 
 
 def test_every_stage_has_an_entry() -> None:
-    assert set(ENTRIES) == set(workflow.ROOMS)
+    assert set(ENTRIES) == set(rooms.ROOMS)
 
 
 @pytest.mark.parametrize("stage", ENTRIES)

@@ -22,14 +22,14 @@ from nbclient import NotebookClient
 from PIL import Image
 from snakemake.resources import Resource
 
-from lensbench import workflow
+from lensbench import rooms, workflow
+from lensbench.catalog import Catalog, Run, rule_name, with_pictures
 from lensbench.config import ROOT
 from lensbench.datasets import DATASETS
 from lensbench.errors import ConfigError
 from lensbench.figures import FIGURES, RUN_FIGURES
 from lensbench.metrics.tables import RUN_TABLES
 from lensbench.tables import TABLES
-from lensbench.workflow import Catalog, Run, with_pictures
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
@@ -259,11 +259,11 @@ def test_code_version_follows_the_stage_s_own_code(
     (tmp_path / "metrics").mkdir()
     (tmp_path / "figures").mkdir()
     (tmp_path / "metrics/a.py").write_text("1\n")
-    monkeypatch.setattr(workflow, "PACKAGE", tmp_path)
+    monkeypatch.setattr(rooms, "PACKAGE", tmp_path)
 
     def versions() -> tuple[str, str]:
-        workflow.code_version.cache_clear()
-        return workflow.code_version("metrics"), workflow.code_version("show")
+        rooms.code_version.cache_clear()
+        return rooms.code_version("metrics"), rooms.code_version("show")
 
     before = versions()
     assert versions() == before
@@ -271,13 +271,13 @@ def test_code_version_follows_the_stage_s_own_code(
     metrics, show = versions()
     assert metrics != before[0]
     assert show == before[1]
-    workflow.code_version.cache_clear()
+    rooms.code_version.cache_clear()
 
 
 def test_every_room_names_code_that_is_there() -> None:
-    for stage, entries in workflow.ROOMS.items():
+    for stage, entries in rooms.ROOMS.items():
         for entry in entries:
-            assert list(workflow.PACKAGE.glob(entry)), f"{stage}: {entry}"
+            assert list(rooms.PACKAGE.glob(entry)), f"{stage}: {entry}"
 
 
 def catalog(
@@ -285,15 +285,15 @@ def catalog(
     revisions: dict[str, str] | None = None,
     unpinned: str = "",
     **models: tuple[str, str],
-) -> workflow.Catalog:
+) -> Catalog:
     """Return a catalog of models given as name=(source, task), of which one may have no pin."""
     rules = {}
     for name, (source, task) in models.items():
         (tmp_path / f"{name}.smk").touch()
         revision = "" if name == unpinned else "1"
         params = SimpleNamespace(source=source, revision=revision, task=task)
-        rules[workflow.rule_name(name)] = SimpleNamespace(params=params)
-    return workflow.Catalog(tmp_path, SimpleNamespace(**rules), revisions)
+        rules[rule_name(name)] = SimpleNamespace(params=params)
+    return Catalog(tmp_path, SimpleNamespace(**rules), revisions)
 
 
 def test_revisions_are_the_rule_s_or_the_configuration_s(tmp_path: Path) -> None:
@@ -454,7 +454,7 @@ def test_one_file_adds_a_model_end_to_end(
         for part in (0, 1)
     ]
     assert [[entry["shard"] for entry in ledger["shards"]] for ledger in ledgers] == [[0, 1], [2]]
-    assert provenance["code"] == workflow.code_version("extract")
+    assert provenance["code"] == rooms.code_version("extract")
     # The notebook reads what was made, from its first cell to its last.
     notebook = jupytext.read(ROOT / "notebooks/first_look.py")
     monkeypatch.setenv("LENSBENCH_RESULTS", str(tree / "results"))

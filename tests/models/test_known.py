@@ -11,13 +11,13 @@ import pytest
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from lensbench import Lens
+from lensbench.catalog import TASKS, rule_name
 from lensbench.config import ROOT
 from lensbench.errors import ConfigError, ModelError
 from lensbench.models import known
 from lensbench.models.known import find_model, known_models, resolve_commit
 from lensbench.models.rules import ModelRule, read_rule, rule_files
 from lensbench.models.source import PACKAGED, packaged_models
-from lensbench.workflow import TASKS, rule_name
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RULE = """# A model.

@@ -2,6 +2,7 @@
 import os
 
 from lensbench import config as configuration
+from lensbench.catalog import Catalog, options, with_pictures
 from lensbench.clock import back_to_today
 from lensbench.errors import LensbenchError
 from lensbench.figures import FIGURES, RUN_FIGURES
@@ -14,19 +15,17 @@ from lensbench.metrics.study_tables import (
 )
 from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
 from lensbench.paper import PARTS, advice, wants_pdf
+from lensbench.rooms import code_version
 from lensbench.runlock import only_run
 from lensbench.tables import TABLES
 from lensbench.workflow import (
-    Catalog,
     Cut,
     Imports,
     as_one_shard,
-    code_version,
     files_in,
     folders_of,
     gpus_of_job,
     manifest_of,
-    options,
     run_shown_inputs,
     shares_files,
     shown_caption,
@@ -35,7 +34,6 @@ from lensbench.workflow import (
     stem,
     stop,
     use_this_python,
-    with_pictures,
 )
 
 try:
