@@ -16,7 +16,7 @@ from tests.looks import Page, columns_of, lens_of, picture, table
 from tests.planted import image_model, text_model, written_model
 
 from lensbench.errors import LensbenchError
-from lensbench.figures import style
+from lensbench.figures import saving
 from lensbench.look_views import MOST
 from lensbench.terminal import as_text
 
@@ -90,7 +90,7 @@ def test_hostile_tokens_are_shown_and_not_obeyed(
             assert token in shown
             assert token[:19] in repr(look)
         # Refused if a character has no glyph.
-        style.save(look.plot(), tmp_path / "plot", ["png"])
+        saving.save(look.plot(), tmp_path / "plot", ["png"])
         texts = [text.get_text() for ax in look.plot().axes for text in ax.texts]
         assert not [c for text in texts for c in text if unicodedata.category(c) == "Cc"]
 

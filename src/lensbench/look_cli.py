@@ -84,7 +84,7 @@ def look(
 
         write_csv(csv.parent, {csv.stem: found.to_frame()})
     if plot is not None:
-        from lensbench.figures.style import save
+        from lensbench.figures.saving import save
 
         save(found.plot(), plot.with_suffix(""), [plot.suffix[1:]])
     if as_json:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lensbench.errors import LensbenchError
-from lensbench.figures import fonts, style
+from lensbench.figures import fonts, saving, style
 
 TEXTS = {
     "Latin": "naïve Łódź Straße ñandú œuvre ŷ",
@@ -43,13 +43,13 @@ def test_a_character_no_font_has_is_reported() -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_drawn_text_is_saved_without_a_missing_glyph(name: str, tmp_path: Path) -> None:
-    style.save(style.dress(style.sentence(TEXTS[name])), tmp_path / "text", ("png",))
+    saving.save(style.dress(style.sentence(TEXTS[name])), tmp_path / "text", ("png",))
 
 
 def test_a_missing_glyph_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     figure = style.dress(style.sentence("unprintable: \u0f40"))
     with pytest.raises(LensbenchError, match="Glyph 3904"):
-        style.save(figure, tmp_path / "text")
+        saving.save(figure, tmp_path / "text")
     assert list(tmp_path.iterdir()) == []
 
 

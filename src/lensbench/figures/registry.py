@@ -33,6 +33,7 @@ from lensbench.figures import (
     patch_best_layer,
     patch_maps,
     patch_regions,
+    saving,
     script_mass,
     style,
     tokens,
@@ -133,7 +134,7 @@ def make_figure(
         frames[table] = frame
     if "published" not in frames:
         frames["published"] = published(name)
-    return style.save(spec.draw(frames), out_stem, formats)
+    return saving.save(spec.draw(frames), out_stem, formats)
 
 
 def _loaded(
@@ -184,10 +185,10 @@ def make_run_figure(
         if "model" in frames[table]:
             frames[table] = style.of_run(frames[table], model, dataset)
     if name != "examples":
-        return style.save(spec.draw(frames), out_stem, formats)
+        return saving.save(spec.draw(frames), out_stem, formats)
     if "manifest" not in frames:
         frames["manifest"] = _parquet(Path(manifest_folder) / "manifest.parquet")
-    return style.save(spec.draw(frames, manifest_folder), out_stem, formats)
+    return saving.save(spec.draw(frames, manifest_folder), out_stem, formats)
 
 
 def _of_run(folder: Path, model: str, dataset: str, table: str) -> pd.DataFrame:
