@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,30 +25,66 @@ IN_QUICK = {
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, in the short cut, what takes longest."""
-    if not QUICK:
-        return
-    left = [
-        item
-        for item in items
-        if item.path.name in IN_QUICK
-        and not any(part in item.name for part in IN_QUICK[item.path.name])
-    ]
-    config.hook.pytest_deselected(items=left)
-    items[:] = [item for item in items if item not in left]
+    """Leave out, in the short cut, what takes longest; let every process begin with kills."""
+    if QUICK:
+        left = [
+            item
+            for item in items
+            if item.path.name in IN_QUICK
+            and not any(part in item.name for part in IN_QUICK[item.path.name])
+        ]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+    # Rounds take minutes each: at the end, all but one process would wait for the last. xdist gives
+    # each process a piece of the list, one after the other, before they take from each other.
+    rounds = [item for item in items if ROUND in item.name]
+    others = [item for item in items if ROUND not in item.name]
+    n = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    size = len(items) / n
+    items.clear()
+    for worker in range(n):
+        items += rounds[worker::n]
+        while others and len(items) < round(size * (worker + 1)):
+            items.append(others.pop(0))
+    items += others
+
+
+#: Of the tests' names, what those have that kill.
+ROUND = "whenever_and_however_a_run_is_killed"
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let no other process into the block while one is in it."""
+    with (folder / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Return a place whose run came to its end by itself.
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that the processes of one run of the tests have in common.
 
-    FAULTS_KEEP names a folder where it is kept for the next time, as long as the code is the same.
+    FAULTS_KEEP names one that is kept for the next time, as long as the code is the same.
     """
-    kept = os.environ.get("FAULTS_KEEP")
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
-    tree = Path(kept) / worker if kept else tmp_path_factory.mktemp("faults") / "undisturbed"
-    place = new_place(tree)
-    place.whole(*TARGETS, *PAGES)
+    base = tmp_path_factory.getbasetemp()
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = Path(os.environ.get("FAULTS_KEEP") or common / "faults")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(shared: Path) -> Place:
+    """Return a place whose run came to its end by itself."""
+    tree, note = shared / "undisturbed", shared / "made-by"
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    with one_at_a_time(shared):
+        if note.exists() and note.read_text() == run:
+            return Place(tree)
+        place = new_place(tree)
+        place.whole(*TARGETS, *PAGES)
+        note.write_text(run)
     return place
 
 

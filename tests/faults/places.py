@@ -123,7 +123,9 @@ class Place:
 
     def copy(self, tree: Path) -> Place:
         """Return a copy, times of files and snakemake's notes included."""
-        shutil.copytree(self.tree, tree, symlinks=True)
+        # Temporary files come and go, also of another test that reads the same place.
+        temporary = shutil.ignore_patterns("tmp")
+        shutil.copytree(self.tree, tree, symlinks=True, ignore=temporary)
         return Place(tree)
 
     def remove(self, *names: str) -> None:
