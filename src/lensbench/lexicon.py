@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,16 @@ def load_lexicon(path: str | Path | None = None) -> Lexicon:
         DataError: if the file can't be read, a language is unknown, a list is empty, a key is
             there twice, a form is left out and listed, or a form belongs to two concepts.
     """
-    source = Path(DEFAULT_PATH if path is None else path)
+    return _packaged() if path is None else _read(Path(path))
+
+
+@cache
+def _packaged() -> Lexicon:
+    """Return the lexicon that comes with lensbench, read once: many ask, and none changes it."""
+    return _read(DEFAULT_PATH)
+
+
+def _read(source: Path) -> Lexicon:
     tree = read_yaml(source, "lexicon")
     if not isinstance(tree, dict) or not tree:
         raise DataError(f"{source} holds no lexicon: it must map families to concepts.")
