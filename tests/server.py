@@ -27,12 +27,14 @@ class Fault:
         headers: of that answer (Location, Retry-After, …), or in place of the file's own.
         after: bytes of the body after which the connection is cut, if given.
         flip: whether the first byte of the body is a wrong one.
+        bodied: whether the file comes with that status all the same.
     """
 
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     after: int | None = None
     flip: bool = False
+    bodied: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Server:
     Args:
         folder: what it serves.
         ranges: whether it honors Range; if not, every answer is the whole file.
+        partial: whether it calls the whole file a part of itself (206) and knows no other.
         rate: bytes a second of each answer; None for as fast as it goes.
         line: bytes a second of all answers together; None for no limit.
         delay_s: seconds before each answer, and once for each new connection: the round trip to a
@@ -67,6 +70,7 @@ class Server:
         folder: Path,
         *,
         ranges: bool = True,
+        partial: bool = False,
         rate: float | None = None,
         line: float | None = None,
         delay_s: float = 0.0,
@@ -74,6 +78,7 @@ class Server:
         lengths: bool = True,
     ) -> None:
         self.folder, self.ranges, self.delay_s = folder, ranges, delay_s
+        self.partial = partial
         self.rate, self.line, self._free_at = rate, line, 0.0
         self.validators, self.lengths = validators, lengths
         self.faults: Callable[[str, int], Fault | None] = lambda path, before: None
@@ -155,7 +160,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             fault = server.faults(path, server.arrived(path, headers)) or Fault()
             time.sleep(server.delay_s)
-            if fault.status is not None:
+            if fault.status is not None and not fault.bodied:
                 self._plain(fault.status, fault.headers)
                 return
             file = server.folder / path.lstrip("/")
@@ -180,7 +185,9 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             status = 200
             wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", headers.get("range", ""))
             same = headers.get("if-range") in (None, *tags.values())
-            if wanted and server.ranges and same:
+            if server.partial:
+                status = 206
+            elif wanted and server.ranges and same:
                 first, last = wanted.groups()
                 start = int(first) if first else max(0, size - int(last))
                 stop = min(size, int(last) + 1) if first and last else size
@@ -188,6 +195,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                     self._plain(416, {"Content-Range": f"bytes */{size}"})
                     return
                 status = 206
+            status = fault.status or status
             told = dict(tags)
             if status == 206:
                 told["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from download_runs import CONTENT, FAST, NAME, SHA256, get, ranges_of, refused
+from download_runs import CONTENT, FAST, NAME, SHA256, get, left, ranges_of, refused
 from requests import Response
 from tests.server import Fault, Server
 
@@ -59,6 +59,15 @@ def test_a_server_without_ranges_that_always_cuts_is_given_up(served: Path, targ
         server.faults = lambda path, before: Fault(after=50_000 * (1 + before // 2))
         assert "was begun 4 times from the start and never came whole" in refused(server, target)
         assert len(server.requests) == 5  # Though every other attempt brings more than the last.
+
+
+def test_a_server_that_gives_the_beginning_as_a_part_is_given_up(
+    served: Path, target: Path
+) -> None:
+    with Server(served, partial=True) as server:
+        server.faults = lambda path, before: Fault(after=50_000) if before < 99 else None
+        assert "was begun 4 times from the start and never came whole" in refused(server, target)
+        assert left(target) <= {".file.bin.lock"}
 
 
 def test_a_body_of_unknown_length_that_is_cut_is_noticed(served: Path, target: Path) -> None:
@@ -230,6 +239,15 @@ def test_a_redirect_to_a_file_is_not_followed(server: Server, target: Path, tmp_
     address = (tmp_path / "secret").as_uri()
     server.faults = lambda path, before: Fault(status=302, headers={"Location": address})
     assert "leads nowhere" in refused(server, target)
+
+
+def test_the_body_of_a_redirect_is_not_read(served: Path, target: Path) -> None:
+    # It may be of any length: this one takes 15 seconds.
+    with Server(served, rate=20_000) as slow, Server(served) as other:
+        elsewhere = {"Location": other.url + NAME}
+        slow.faults = lambda path, before: Fault(status=302, headers=elsewhere, bodied=True)
+        assert get(slow, target).read_bytes() == CONTENT
+        assert slow.sent[NAME] < len(CONTENT)
 
 
 def test_a_redirect_in_circles_is_told(server: Server, target: Path) -> None:

@@ -142,6 +142,11 @@ def test_answers_of_servers(fuzz: Fuzz) -> None:
             # Once a UnicodeDecodeError, and a traceback of urllib3's on stderr.
             b"HTTP/1.1 301 Moved\r\nLocation: http://\xd1.example/\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 171\r\n\r\n" + BODY,
+            # Once an OverflowError: the body of a redirect was read, whatever its size.
+            b"HTTP/1.1 307 X\r\nContent-Length: 9999999999999999999999\r\n"
+            b"Content-Encoding: gzip\r\nLocation: /again\r\n\r\n" + BODY,
+            # Once tried for ever: a part from the start, cut, whatever is asked for.
+            b"HTTP/1.1 206 Part\r\nContent-Range: bytes 0-170/171\r\n\r\n" + BODY[:-15],
         )
         fuzz(
             "answers of servers",

@@ -249,11 +249,11 @@ class _Download:
                 return  # All of it arrived before.
             if response.status_code == 200:
                 start, total = 0, content_length(response)
-                self._check_size(total)
-                self._begin(response, total)
             else:
                 start, total = self._continued(response, have, noted)
-                self._check_size(total)
+            self._check_size(total)
+            if start == 0:
+                self._begin(response, total)
             expected = total if self._size is None else self._size
             if expected is not None:
                 check_space(self._part.parent, expected - start, self._target.name)

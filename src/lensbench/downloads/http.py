@@ -6,8 +6,8 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from urllib.parse import urljoin
 
-import requests
 import urllib3
 from requests import Response, Session
 from requests.exceptions import (
@@ -20,6 +20,7 @@ from requests.exceptions import (
     Timeout,
     TooManyRedirects,
 )
+from requests.utils import requote_uri
 
 from lensbench.downloads.mirror import shown
 from lensbench.downloads.retries import Passing, Policy, retry_after
@@ -39,9 +40,16 @@ _ADVICE = {
 }
 
 
+class _Unled(Session):
+    """A session that follows no redirect: requests would read each one's body, of whatever size."""
+
+    def get_redirect_target(self, resp: Response) -> None:
+        """Return no target for any answer."""
+
+
 def new_session() -> Session:
     """Return a session that asks for bytes as they are: ranges count bytes of the file itself."""
-    session = requests.Session()
+    session = _Unled()
     session.headers["Accept-Encoding"] = "identity"
     session.max_redirects = 10
     return session
@@ -65,7 +73,7 @@ def answer(
     """
     name = shown(url)
     try:
-        response = session.get(url, headers=dict(headers), stream=True, timeout=policy.timeout_s)
+        response = _follow(session, url, headers, policy)
     except SSLError as error:
         raise DataError(
             f"{name} has no certificate that is trusted ({reason_of(error)}): check the machine's "
@@ -97,6 +105,23 @@ def answer(
                 "open it in a browser to see why, or name a mirror that has the file."
             )
         yield response
+
+
+def _follow(session: Session, url: str, headers: Mapping[str, str], policy: Policy) -> Response:
+    """Return the answer at the end of all redirects."""
+    asked = dict(headers)
+    for _ in range(session.max_redirects + 1):
+        response = session.get(url, headers=asked, stream=True, timeout=policy.timeout_s)
+        target = Session.get_redirect_target(session, response)
+        if target is None:
+            return response
+        response.close()
+        there = urljoin(url, requote_uri(target))
+        if session.should_strip_auth(url, there):
+            # Another host gets no token.
+            asked = {name: told for name, told in asked.items() if name.lower() != "authorization"}
+        url = there
+    raise TooManyRedirects(f"Exceeded {session.max_redirects} redirects.")
 
 
 def body(response: Response) -> Iterator[bytes]:
