@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lensbench.footers import stands_for
+
 #: Bytes that a file may stand for: so many in any case, and so many times its own.
 LARGEST = 256 * 2**20
 RATIO = 100
-#: Bytes of a value, by Parquet's own types; of a text its length is added.
-_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 
 
 class DamagedError(Exception):
@@ -60,7 +59,7 @@ def read_columns(
     words = [name for name, kind in kinds.items() if pa.types.is_string(kind)]
     try:
         most = max(LARGEST, RATIO * Path(path).stat().st_size)
-        _check_size(pq.read_metadata(path), most)
+        _check_size(path, most)
         table: pa.Table = pq.read_table(
             path,
             columns=list(kinds),
@@ -92,8 +91,8 @@ def read_batches(
     """
     _check_kinds(schema_of(path), kinds)
     try:
+        _check_size(path, max(LARGEST, RATIO * Path(path).stat().st_size))
         file = pq.ParquetFile(path, read_dictionary=list(coded))
-        _check_size(file.metadata, max(LARGEST, RATIO * Path(path).stat().st_size))
         schema = file.schema_arrow
         yield pa.schema([schema.field(name) for name in kinds]).empty_table()
         for batch in file.iter_batches(batch_size=rows, columns=list(kinds)):
@@ -111,7 +110,7 @@ def check_size(path: str | Path) -> None:
         DamagedError: if it does, or can't be read.
     """
     try:
-        _check_size(pq.read_metadata(path), max(LARGEST, RATIO * Path(path).stat().st_size))
+        _check_size(path, max(LARGEST, RATIO * Path(path).stat().st_size))
     except DamagedError:
         raise
     except Exception as error:
@@ -128,13 +127,9 @@ def _check_kinds(schema: pa.Schema, kinds: Mapping[str, pa.DataType]) -> None:
             raise DamagedError(f"has {name} as {schema.field(found[0]).type}, not {kind}")
 
 
-def _check_size(about: Any, most: int) -> None:
+def _check_size(path: str | Path, most: int) -> None:
     """Refuse a file whose values, texts not counted, are too many for its size."""
-    total = 0
-    for group in range(about.num_row_groups):
-        for place in range(about.num_columns):
-            column = about.row_group(group).column(place)
-            total += column.num_values * _WIDTHS.get(column.physical_type, 8)
+    total = stands_for(path)
     if total > most:
         raise DamagedError(f"stands for {total:,} bytes, too many for its size")
 

@@ -15,7 +15,7 @@ _BASE = ("files.py", "errors.py")
 _WORDS = ("scripts.py", "lexicon.py", "yamls.py", "data/lexicon.yaml")
 _TRACE = (
     *("trace.py", "trace_schema.py", "trace_checks.py", "trace_stream.py", "shards.py"),
-    "parquets.py",
+    *("parquets.py", "footers.py"),
 )
 _MODEL = (
     *(*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens"),
@@ -42,7 +42,7 @@ _TOLD = (
 )
 ROOMS = {
     "dataset": (
-        *(*_BASE, *_WORDS, "parquets.py", "data/facts.yaml", "data/sources.csv"),
+        *(*_BASE, *_WORDS, "parquets.py", "footers.py", "data/facts.yaml", "data/sources.csv"),
         *("datasets", "downloads", "pixels.py"),
     ),
     "model": _MODEL,

@@ -55,7 +55,8 @@ def of_members(entries: list[tuple[str, bytes, int]], kind: str) -> bytes:
         with zipfile.ZipFile(stream, "w") as archive:
             for name, content, mode in entries:
                 about = zipfile.ZipInfo("x")
-                about.filename = name.encode("utf-8", "replace").decode()
+                # A name's length has two bytes.
+                about.filename = name.encode("utf-8", "replace")[:65_535].decode(errors="ignore")
                 about.external_attr = mode << 16
                 archive.writestr(about, content)
         return stream.getvalue()
