@@ -79,3 +79,14 @@ def test_what_is_no_parquet_is_told(tmp_path: Path, content: bytes) -> None:
     for read in (schema_of, lambda p: read_columns(p, KINDS)):
         with pytest.raises(DamagedError, match="is damaged or cut short"):
             read(path)
+
+
+def test_texts_that_are_no_utf_8_are_refused(tmp_path: Path) -> None:
+    offsets, data = pa.py_buffer(b"\0\0\0\0\3\0\0\0"), pa.py_buffer(b"\xff-0")
+    path = written(
+        tmp_path,
+        name=pa.StringArray.from_buffers(1, offsets, data),
+        value=pa.array([1], pa.int32()),
+    )
+    with pytest.raises(DamagedError, match="damaged"):
+        read_columns(path, KINDS)

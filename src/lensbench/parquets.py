@@ -71,7 +71,10 @@ def read_columns(
         if spelled > most:
             raise DamagedError(f"stands for {spelled:,} bytes of text, too many for its size")
         columns = [table.column(name).cast(kind) for name, kind in kinds.items()]
-        return pa.table(columns, names=list(kinds))
+        found = pa.table(columns, names=list(kinds))
+        # Texts too, which need not be UTF-8: told here, and not wherever they are first looked at.
+        found.validate(full=True)
+        return found
     except DamagedError:
         raise
     except Exception as error:
