@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.faults.places import PAGES, PAPER, TARGETS, Place, new_place
+
+from lensbench.downloads.place import alone
 
 #: The short cut that fits into a check of every change: no paper, few kills.
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
@@ -53,14 +52,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 ROUND = "whenever_and_however_a_run_is_killed"
 
 
-@contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Let no other process into the block while one is in it."""
-    with (folder / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder that the processes of one run of the tests have in common.
@@ -69,9 +60,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     base = tmp_path_factory.getbasetemp()
     common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = Path(os.environ.get("FAULTS_KEEP") or common / "faults")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return Path(os.environ.get("FAULTS_KEEP") or common / "faults")
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +68,7 @@ def undisturbed(shared: Path) -> Place:
     """Return a place whose run came to its end by itself."""
     tree, note = shared / "undisturbed", shared / "made-by"
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    with one_at_a_time(shared):
+    with alone(tree):
         if note.exists() and note.read_text() == run:
             return Place(tree)
         place = new_place(tree)
