@@ -58,8 +58,7 @@ def read_columns(
     _check_kinds(schema_of(path), kinds)
     words = [name for name, kind in kinds.items() if pa.types.is_string(kind)]
     try:
-        most = max(LARGEST, RATIO * Path(path).stat().st_size)
-        _check_size(path, most)
+        _check_size(path)
         table: pa.Table = pq.read_table(
             path,
             columns=list(kinds),
@@ -68,7 +67,7 @@ def read_columns(
             partitioning=None,
         )
         spelled = sum(_text_bytes(table.column(name)) for name in words)
-        if spelled > most:
+        if spelled > _most(path):
             raise DamagedError(f"stands for {spelled:,} bytes of text, too many for its size")
         columns = [table.column(name).cast(kind) for name, kind in kinds.items()]
         found = pa.table(columns, names=list(kinds))
@@ -94,7 +93,7 @@ def read_batches(
     """
     _check_kinds(schema_of(path), kinds)
     try:
-        _check_size(path, max(LARGEST, RATIO * Path(path).stat().st_size))
+        _check_size(path)
         file = pq.ParquetFile(path, read_dictionary=list(coded))
         schema = file.schema_arrow
         yield pa.schema([schema.field(name) for name in kinds]).empty_table()
@@ -113,7 +112,7 @@ def check_size(path: str | Path) -> None:
         DamagedError: if it does, or can't be read.
     """
     try:
-        _check_size(path, max(LARGEST, RATIO * Path(path).stat().st_size))
+        _check_size(path)
     except DamagedError:
         raise
     except Exception as error:
@@ -130,10 +129,15 @@ def _check_kinds(schema: pa.Schema, kinds: Mapping[str, pa.DataType]) -> None:
             raise DamagedError(f"has {name} as {schema.field(found[0]).type}, not {kind}")
 
 
-def _check_size(path: str | Path, most: int) -> None:
+def _most(path: str | Path) -> int:
+    """Return how many bytes a file may stand for."""
+    return max(LARGEST, RATIO * Path(path).stat().st_size)
+
+
+def _check_size(path: str | Path) -> None:
     """Refuse a file whose values, texts not counted, are too many for its size."""
     total = stands_for(path)
-    if total > most:
+    if total > _most(path):
         raise DamagedError(f"stands for {total:,} bytes, too many for its size")
 
 
