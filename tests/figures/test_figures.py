@@ -11,7 +11,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lensbench.errors import DataError, LensbenchError
-from lensbench.figures import FIGURES, RUN_FIGURES, make_figure, make_run_figure, style
+from lensbench.figures import (
+    FIGURES,
+    RUN_FIGURES,
+    layout,
+    make_figure,
+    make_run_figure,
+    style,
+)
 from lensbench.figures.convergence import depths
 from lensbench.figures.fonts import printable
 from lensbench.figures.frames import NUMBERS, published, read_table
@@ -488,9 +495,9 @@ def test_every_number_column_of_the_tables_is_read_as_a_number(tmp_path: Path) -
 
 
 def test_rows_are_balanced_and_groups_start_a_row() -> None:
-    assert style.rows_of([1, 3, 3], 3) == [1, 3, 3]
-    assert style.rows_of([7], 3) == [3, 2, 2]
-    assert style.rows_of([4], 3) == [2, 2]
+    assert layout.rows_of([1, 3, 3], 3) == [1, 3, 3]
+    assert layout.rows_of([7], 3) == [3, 2, 2]
+    assert layout.rows_of([4], 3) == [2, 2]
 
 
 @pytest.mark.parametrize("last", [1, 2, 7, 8, 12, 24, 28, 30, 31, 36, 80])

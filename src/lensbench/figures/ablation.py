@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 
 CAPTION = (
     "Change of the log-probability of the model's own answer (nats, mean over samples with 95 % "
@@ -60,8 +60,8 @@ def draw(frames: style.Frames) -> Figure:
         return style.sentence("No run has had heads switched off, so there is nothing to draw.")
     colors, runs = style.palette(frames), style.runs_of(table)
     most = max(len(rows_of(style.of_run(table, *run))) for run in runs)
-    facets = style.facets(
-        style.group_sizes([dataset for _, dataset in runs]),
+    facets = layout.facets(
+        layout.group_sizes([dataset for _, dataset in runs]),
         height=0.5 + 0.17 * most, min_height=0.9, share_y=False,
     )  # fmt: skip
     ends = table[table["group_kind"] != "random"]
@@ -84,7 +84,7 @@ def draw(frames: style.Frames) -> Figure:
     ]  # fmt: skip
     handles.append(Line2D([], [], color="#aaaaaa", marker="o", ms=2.5, lw=0))
     labels = [*(label for label, *_ in PLACES.values()), "one random group"]
-    style.legend_above(facets.figure, handles, labels)
+    layout.legend_above(facets.figure, handles, labels)
     return facets.figure
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.by_dataset import beside
 from lensbench.figures.fonts import printable
 
@@ -75,8 +75,8 @@ def draw(frames: style.Frames) -> Figure:
     panels = panels_of(frames)
     if not panels:
         return style.sentence("No run has an accuracy by answer to draw.")
-    facets = style.facets(
-        style.group_sizes([panel.dataset for panel in panels]), height=1.3, most=3,
+    facets = layout.facets(
+        layout.group_sizes([panel.dataset for panel in panels]), height=1.3, most=3,
         share_y=False, color_bar=True, extra=0.6, min_height=4.0,
         ratios=lambda rows: _row_heights(panels, rows),
     )  # fmt: skip

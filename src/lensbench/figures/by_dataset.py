@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator, SymmetricalLogLocator
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.fonts import printable
 
 # Where a dataset of a published result was not run, the one of ours that asks the same stands in.
@@ -61,7 +61,7 @@ def draw_by_dataset(
     datasets = sorted(table["dataset"].unique())
     printed = beside(frames.get("published"), style.runs_of(table))
     most = 3 if len(datasets) % 3 == 0 else 2
-    panels = style.facets([len(datasets)], height=1.9, most=most, min_height=1.2)
+    panels = layout.facets([len(datasets)], height=1.9, most=most, min_height=1.2)
     handles: dict[str, object] = {}
     for ax, dataset in zip(panels.axes, datasets, strict=True):
         here = table[table["dataset"] == dataset]
@@ -91,7 +91,7 @@ def draw_by_dataset(
         panels.axes[0].set_ylim(-0.15, 2 * highest)
     panels.label("layer", y_label)
     names = sorted(handles, key=lambda name: ("published" in name, name))
-    style.legend_above(panels.figure, [handles[name] for name in names], names)
+    layout.legend_above(panels.figure, [handles[name] for name in names], names)
     return panels.figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.fonts import printable
 from lensbench.figures.frames import counting
 
@@ -38,7 +38,7 @@ def draw(frames: style.Frames) -> Figure:
         return style.sentence("No run was repeated with changed pictures.")
     colors = style.palette(frames)
     datasets = sorted(table["dataset"].unique())
-    height = max(1.1, min(1.9, (style.PAGE_HEIGHT - 0.4) / len(datasets)))
+    height = max(1.1, min(1.9, (layout.PAGE_HEIGHT - 0.4) / len(datasets)))
     size = (style.TEXT_WIDTH, height * len(datasets) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(datasets), len(METRICS), squeeze=False, sharey="col")
@@ -64,5 +64,5 @@ def draw(frames: style.Frames) -> Figure:
             ax.set_ylim(bottom=0)
             ax.set_xlabel("picture's longer side (pixels)" if row == len(datasets) - 1 else "")
     order = sorted(handles)
-    style.legend_above(figure, [handles[name] for name in order], order)
+    layout.legend_above(figure, [handles[name] for name in order], order)
     return figure

@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.fonts import printable
 
 CAPTION = (
@@ -65,8 +65,8 @@ def draw(frames: style.Frames) -> Figure:
         {tuple(key) for key in table[["model", "dataset", "asked"]].to_numpy()},
         key=lambda key: (key[1], key[0], language_order(key[2])),
     )
-    facets = style.facets(
-        style.group_sizes([dataset for _, dataset, _ in keys]), height=1.25, min_height=0.85
+    facets = layout.facets(
+        layout.group_sizes([dataset for _, dataset, _ in keys]), height=1.25, min_height=0.85
     )
     for ax, (model, dataset, asked) in zip(facets.axes, keys, strict=True):
         rows = style.of_run(table, model, dataset)
@@ -83,7 +83,7 @@ def draw(frames: style.Frames) -> Figure:
         style.layer_axis(ax, int(rows["layer"].max()))
     facets.label("layer", "mass")
     handles = [Line2D([], [], color=colors[language]) for language in shown]
-    style.legend_above(
+    layout.legend_above(
         facets.figure, handles, [NAMES.get(language, printable(language)) for language in shown]
     )
     return facets.figure

@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 
 CAPTION = (
     "Distribution over samples of the convergence layer, from which on the top-1 token is the "
@@ -43,8 +43,8 @@ def draw(frames: style.Frames) -> Figure:
         return style.sentence("No run has a convergence layer to draw.")
     colors = style.palette(frames)
     runs = style.runs_of(table)
-    facets = style.facets(
-        style.group_sizes([dataset for _, dataset in runs]), height=1.5, min_height=0.95
+    facets = layout.facets(
+        layout.group_sizes([dataset for _, dataset in runs]), height=1.5, min_height=0.95
     )
     for ax, (model, dataset) in zip(facets.axes, runs, strict=True):
         rows = style.of_run(table, model, dataset)
@@ -75,5 +75,5 @@ def draw(frames: style.Frames) -> Figure:
         )
         for place, (_, dashes) in enumerate(CRITERIA.values())
     ]
-    style.legend_above(facets.figure, handles, [label for label, _ in CRITERIA.values()])
+    layout.legend_above(facets.figure, handles, [label for label, _ in CRITERIA.values()])
     return facets.figure

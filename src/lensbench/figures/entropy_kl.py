@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.fonts import printable
 
 CAPTION = (
@@ -34,7 +34,7 @@ def draw(frames: style.Frames) -> Figure:
     colors = style.palette(frames)
     datasets = sorted(table["dataset"].unique())
     metrics = [metric for metric in METRICS if metric in set(table["metric"])]
-    height = max(0.9, min(1.5, (style.PAGE_HEIGHT - 0.4) / len(datasets)))
+    height = max(0.9, min(1.5, (layout.PAGE_HEIGHT - 0.4) / len(datasets)))
     size = (style.TEXT_WIDTH, height * len(datasets) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(datasets), len(metrics), squeeze=False, sharey="col")
@@ -53,5 +53,5 @@ def draw(frames: style.Frames) -> Figure:
             style.layer_axis(ax, int(here["layer"].max()), room=6)
             ax.set_ylim(bottom=0)
     order = sorted(handles)
-    style.legend_above(figure, [handles[name] for name in order], order)
+    layout.legend_above(figure, [handles[name] for name in order], order)
     return figure

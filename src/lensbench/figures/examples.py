@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lensbench.errors import DataError
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.fonts import printable
 from lensbench.figures.token_cells import (
     CELL_HEIGHT,
@@ -82,7 +82,7 @@ def draw(frames: style.Frames, manifest_folder: str | Path) -> Figure:
     prompts = [wrapped(_prompt(row), room, most).split("\n") for row, _ in pairs]
     lines = 0 if beside else max(len(prompt) for prompt in prompts)
     block = 0.35 + picture + lines * _LINE + layers * CELL_HEIGHT + 2 * _LINE + 0.2
-    fit = max(1, int((style.PAGE_HEIGHT - _BOTTOM) / block)) * across
+    fit = max(1, int((layout.PAGE_HEIGHT - _BOTTOM) / block)) * across
     pairs = pairs[:fit]
     high = block * -(-len(pairs) // across) + _BOTTOM
     figure = Figure(figsize=(style.TEXT_WIDTH, high))

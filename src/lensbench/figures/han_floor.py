@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.frames import counting
 
 CAPTION = (
@@ -49,7 +49,7 @@ def draw(frames: style.Frames) -> Figure:
     colors = style.palette(frames)
     runs = style.runs_of(table)
     metrics = [metric for metric in METRICS if metric in set(table["metric"])]
-    facets = style.facets(
+    facets = layout.facets(
         [len(metrics)] * len(runs), height=1.3, min_height=0.85, most=len(metrics)
     )
     panels = [(run, metric) for run in runs for metric in metrics]
@@ -84,5 +84,5 @@ def draw(frames: style.Frames) -> Figure:
         "vocabulary",
         "random direction",
     ]
-    style.legend_above(facets.figure, handles, names)
+    layout.legend_above(facets.figure, handles, names)
     return facets.figure

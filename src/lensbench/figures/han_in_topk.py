@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.accuracy_by_answer import Panel
 from lensbench.figures.by_dataset import beside
 from lensbench.figures.fonts import printable
@@ -45,8 +45,8 @@ def draw(frames: style.Frames) -> Figure:
     panels = panels_of(frames)
     if not panels:
         return style.sentence("No run has tokens to look for Han in.")
-    facets = style.facets(
-        style.group_sizes([panel.dataset for panel in panels]), height=1.05, min_height=0.9,
+    facets = layout.facets(
+        layout.group_sizes([panel.dataset for panel in panels]), height=1.05, min_height=0.9,
         share_y=False, color_bar=True, extra=0.6,
     )  # fmt: skip
     for ax, panel in zip(facets.axes, panels, strict=True):

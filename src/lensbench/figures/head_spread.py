@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 
 CAPTION = (
     "How spread each head's attention over a picture is: the largest weight on a single image "
@@ -28,8 +28,8 @@ def draw(frames: style.Frames) -> Figure:
     if table.empty:
         return style.sentence("No run has pictures, so that no head is spread over one.")
     runs = style.runs_of(table)
-    facets = style.facets(
-        style.group_sizes([dataset for _, dataset in runs]), height=1.45, min_height=0.95,
+    facets = layout.facets(
+        layout.group_sizes([dataset for _, dataset in runs]), height=1.45, min_height=0.95,
         color_bar=True, extra=0.6,
     )  # fmt: skip
     for ax, (model, dataset) in zip(facets.axes, runs, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 
 CAPTION = (
     "Mean attention mass of the last position on the overview of a picture and on its tiles (the "
@@ -30,7 +30,7 @@ def draw(frames: style.Frames) -> Figure:
     if not runs:
         return style.sentence("No run sees its pictures both whole and in tiles.")
     # Few runs: rows are filled whatever the dataset.
-    facets = style.facets([len(runs)], height=1.9, color_bar=True, extra=0.6)
+    facets = layout.facets([len(runs)], height=1.9, color_bar=True, extra=0.6)
     for ax, (model, dataset) in zip(facets.axes, runs, strict=True):
         rows = style.of_run(table, model, dataset)
         ax.scatter(

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.accuracy_by_answer import Panel
 from lensbench.figures.by_dataset import beside
 from lensbench.figures.fonts import printable
@@ -59,8 +59,8 @@ def draw(frames: style.Frames) -> Figure:
     panels = panels_of(frames)
     if not panels:
         return style.sentence("No run has pictures, so that no head has a mass on one to draw.")
-    facets = style.facets(
-        style.group_sizes([panel.dataset for panel, _ in panels]), height=1.35,
+    facets = layout.facets(
+        layout.group_sizes([panel.dataset for panel, _ in panels]), height=1.35,
         share_y=False, color_bar=True, extra=0.6,
     )  # fmt: skip
     for ax, (panel, ends) in zip(facets.axes, panels, strict=True):

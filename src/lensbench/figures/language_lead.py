@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.concept_mass import NAMES, language_colors
 from lensbench.figures.frames import counting
 
@@ -82,7 +82,7 @@ def draw(frames: style.Frames) -> Figure:
     axes[-1, 0].set_xlabel("share of samples")
     axes[-1, 1].set_xlabel("layers")
     handles = [Patch(facecolor=color, edgecolor="#999999", lw=0.4) for _, color in parts.values()]
-    style.legend_above(figure, handles, [name for name, _ in parts.values()])
+    layout.legend_above(figure, handles, [name for name, _ in parts.values()])
     return figure
 
 

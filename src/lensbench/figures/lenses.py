@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.by_dataset import rank_axis
 
 CAPTION = (
@@ -87,8 +87,8 @@ def draw(frames: style.Frames) -> Figure:
     shown = [lens for lens in NAMES if lens in set(table["lens"])]
     both = deepest(table, runs)
     rest = [run for run in runs if run not in both]
-    groups = [1 + len(AGAINST)] * len(both) + style.group_sizes([dataset for _, dataset in rest])
-    facets = style.facets(groups, height=1.35, min_height=0.75, share_y=False)
+    groups = [1 + len(AGAINST)] * len(both) + layout.group_sizes([dataset for _, dataset in rest])
+    facets = layout.facets(groups, height=1.35, min_height=0.75, share_y=False)
     places = [facets.axes[0], *facets.axes[groups[0] :]] if both else facets.axes
     for run, ax in zip([*both, *rest], places, strict=True):
         rows = style.of_run(table, *run)
@@ -112,5 +112,5 @@ def draw(frames: style.Frames) -> Figure:
                 ax.set_ylim(-0.15, 2 * float(of_metric["high"].max()))
     styles = lens_styles()
     handles = [Line2D([], [], **styles[lens]) for lens in shown]
-    style.legend_above(facets.figure, handles, [NAMES[lens] for lens in shown])
+    layout.legend_above(facets.figure, handles, [NAMES[lens] for lens in shown])
     return facets.figure

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 
 CAPTION = (
     "Simple against complex counting questions (a complex one names an attribute or more): "
@@ -57,7 +57,7 @@ def draw(frames: style.Frames) -> Figure:
     ]
     handles.append(Line2D([], [], color="#444444", ls="", marker="o", ms=4, mfc="white"))
     names = [*(name for name, _ in KINDS.values()), "difference", "hollow: counts as they are"]
-    style.legend_above(figure, handles, names)
+    layout.legend_above(figure, handles, names)
     return figure
 
 

@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 
 CAPTION = (
     "Distribution over patches of the best layer, where the likeliest token's probability is "
@@ -49,7 +49,7 @@ def grouped(runs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[in
     of = [dataset for _, dataset in runs]
     together = [run for run in runs if of.count(run[1]) > 1]
     alone = [run for run in runs if of.count(run[1]) == 1]
-    sizes = style.group_sizes([dataset for _, dataset in together])
+    sizes = layout.group_sizes([dataset for _, dataset in together])
     return together + alone, sizes + [len(alone)] * bool(alone)
 
 
@@ -67,7 +67,7 @@ def draw(frames: style.Frames) -> Figure:
         return style.sentence("No run has close-ups or imported lenses, so no patch has a layer.")
     colors = style.palette(frames)
     runs, sizes = grouped(style.runs_of(table))
-    panels = style.facets(sizes, height=1.5, min_height=0.95)
+    panels = layout.facets(sizes, height=1.5, min_height=0.95)
     for ax, (model, dataset) in zip(panels.axes, runs, strict=True):
         rows = style.of_run(table, model, dataset)
         last = int(rows["n_layers"].max())
@@ -92,5 +92,5 @@ def draw(frames: style.Frames) -> Figure:
     first.set_yticks([tick for tick in first.get_yticks() if 0 <= tick <= 1])
     panels.label("best layer", "share of patches")
     handles = [Patch(color=style.INK), Patch(color=_BLANK)]
-    style.legend_above(panels.figure, handles, ["a token, in its model's color", "a blank token"])
+    layout.legend_above(panels.figure, handles, ["a token, in its model's color", "a blank token"])
     return panels.figure

@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.fonts import printable
 from lensbench.figures.patch_best_layer import grouped
 
@@ -109,10 +109,10 @@ def draw(frames: style.Frames) -> Figure:
         name = printable(dataset, 16) if dataset == sample else printable(sample, 18)
         left.set_title(f"{printable(model, 22)}\n{name}", linespacing=1.0)
         axes.append(left)
-    style.legend_above(
+    layout.legend_above(
         figure, [Patch(facecolor=color, edgecolor="#999999", lw=0.4) for color in KINDS.values()],
         list(KINDS),
     )  # fmt: skip
-    panels = style.Facets(figure, axes, [], style.bar_below(figure))
+    panels = layout.Facets(figure, axes, [], layout.bar_below(figure))
     panels.add_color_bar("best layer ÷ number of layers")
     return figure

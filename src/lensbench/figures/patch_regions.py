@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.patch_best_layer import first_view, grouped
 
 CAPTION = (
@@ -64,7 +64,7 @@ def draw(frames: style.Frames) -> Figure:
         )
     colors = style.palette(frames)
     runs, sizes = grouped(style.runs_of(table))
-    panels = style.facets(sizes, height=1.6, min_height=1.1)
+    panels = layout.facets(sizes, height=1.6, min_height=1.1)
     for ax, (model, dataset) in zip(panels.axes, runs, strict=True):
         rows = style.of_run(table, model, dataset)
         for metric in METRICS:
@@ -86,5 +86,5 @@ def draw(frames: style.Frames) -> Figure:
         for metric, (_, marker, filled, _) in METRICS.items()
         for color in [style.QUIET if metric == "share_blank" else style.INK]
     ]  # fmt: skip
-    style.legend_above(panels.figure, handles, [label for label, *_ in METRICS.values()])
+    layout.legend_above(panels.figure, handles, [label for label, *_ in METRICS.values()])
     return panels.figure

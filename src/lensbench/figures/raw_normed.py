@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 
 CAPTION = (
     "One answer read four ways, means over its steps (95 % bootstrap interval over the steps). "
@@ -45,7 +45,7 @@ def draw(frames: style.Frames) -> Figure:
     table = frames["raw_normed"]
     if table.empty:
         return style.sentence("There is no answer to draw.")
-    facets = style.facets([2, 2], height=1.6, most=2, share_y=False)
+    facets = layout.facets([2, 2], height=1.6, most=2, share_y=False)
     same, sure, direction, length = facets.axes
     styles = readings()
     for ax, metric in ((same, "same_top1"), (sure, "probability")):
@@ -84,7 +84,7 @@ def draw(frames: style.Frames) -> Figure:
         style.layer_axis(ax, last)
         ax.tick_params(labelleft=True)
     handles = [Line2D([], [], **kept) for kept in styles.values()]
-    style.legend_above(facets.figure, handles, list(styles))
+    layout.legend_above(facets.figure, handles, list(styles))
     return facets.figure
 
 

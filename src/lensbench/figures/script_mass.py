@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.fonts import printable
 from lensbench.scripts import SCRIPTS
 
@@ -44,7 +44,7 @@ def draw(frames: style.Frames) -> Figure:
         return style.sentence("No run has a mass by script to draw.")
     colors = style.palette(frames)
     runs, scripts = style.runs_of(table), scripts_shown(table)
-    height = max(0.68, min(1.05, (style.PAGE_HEIGHT - 0.6) / len(runs)))
+    height = max(0.68, min(1.05, (layout.PAGE_HEIGHT - 0.6) / len(runs)))
     figure = Figure(figsize=(style.TEXT_WIDTH, height * len(runs) + 0.6), layout="constrained")
     axes = figure.subplots(len(runs), len(scripts), squeeze=False, sharey=True)
     top = min(1.0, 1.1 * float(table[["high", "floor_vocabulary", "floor_random"]].max().max()))
@@ -78,5 +78,5 @@ def draw(frames: style.Frames) -> Figure:
         Line2D([], [], color=style.INK, lw=0.9, ls=(0, (1, 1.2))),
     ]
     labels = ["run (in its model's color)", "share of the vocabulary", "random direction"]
-    style.legend_above(figure, handles, [printable(label) for label in labels])
+    layout.legend_above(figure, handles, [printable(label) for label in labels])
     return figure

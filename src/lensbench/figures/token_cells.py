@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lensbench.figures import style
+from lensbench.figures import layout, style
 from lensbench.figures.fonts import printable
 
 # Lighter than the cells of the other figures, for a token must be read on every color.
@@ -29,10 +29,10 @@ def _cmap() -> mpl.colors.Colormap:
 
 def fitted(text: str, room: float, size: float = style.SMALL) -> str:
     """Return a printable text cut to a width in inches; what is cut ends in "…"."""
-    if style.text_width(text, size) <= room:
+    if layout.text_width(text, size) <= room:
         return text
     kept = text
-    while len(kept) > 1 and style.text_width(f"{kept}…", size) > room:
+    while len(kept) > 1 and layout.text_width(f"{kept}…", size) > room:
         kept = kept[:-1]
     return f"{kept}…"
 
@@ -44,7 +44,7 @@ def wrapped(text: str, room: float, lines: int, size: float = style.SMALL) -> st
     current = ""
     for word in words:
         longer = current + word if current else word.lstrip()
-        if current and style.text_width(longer, size) > room:
+        if current and layout.text_width(longer, size) > room:
             done.append(current)
             current = word.lstrip()
         else:

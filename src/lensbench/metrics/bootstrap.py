@@ -62,27 +62,6 @@ class Bootstrap:
         flat = values.reshape(n, -1)
         return self._estimate(values, flat.mean(axis=0), self.counts(n) @ flat / n)
 
-    def median(self, values: np.ndarray) -> Estimate:
-        """Return the median over samples (the mean of the middle two if n is even).
-
-        Args:
-            values: [n samples, ...], n at least 1.
-        """
-        values = np.asarray(values, dtype=np.float64)
-        n = len(values)
-        flat = values.reshape(n, -1)
-        counts = self.counts(n)
-        middle = ((n - 1) // 2, n // 2)
-        drawn = np.empty((self.resamples, flat.shape[1]))
-        for column in range(flat.shape[1]):
-            # The resample sorted is the sorted values, each repeated as often as it was drawn.
-            order = np.argsort(flat[:, column], kind="stable")
-            filled = np.cumsum(counts[:, order], axis=1)
-            at = [(filled <= position).sum(axis=1) for position in middle]
-            ordered = flat[order, column]
-            drawn[:, column] = (ordered[at[0]] + ordered[at[1]]) / 2
-        return self._estimate(values, np.median(flat, axis=0), drawn)
-
     def ratio(
         self,
         parts: np.ndarray,
