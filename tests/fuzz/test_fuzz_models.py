@@ -85,6 +85,12 @@ def _json(tree: Any) -> bytes:
     return json.dumps(tree).encode()
 
 
+def _with_token(tree: Any, token: str, number: int) -> Any:
+    """Return a tokenizer's tree with one more token."""
+    model = tree["model"]
+    return tree | {"model": model | {"vocab": model["vocab"] | {token: number}}}
+
+
 def test_folders_of_models(fuzz: Fuzz, tmp_path_factory: Any) -> None:
     files = model_files(tmp_path_factory.mktemp("model"))
     trees = {n: json.loads(content) for n, content in files.items() if n.endswith(".json")}
@@ -117,6 +123,8 @@ def test_folders_of_models(fuzz: Fuzz, tmp_path_factory: Any) -> None:
         *({**config, "hidden_size": 10**7}, {**config, "head_dim": 0}),
     ]
     given = [("config.json", _json(tree)) for tree in examples]
+    # Once the end of the process, when the tokenizer was written down: the gaps fill the memory.
+    given.append(("tokenizer.json", _json(_with_token(trees["tokenizer.json"], "far", 2**31))))
     # Once a TypeError when the first prompt was held to its length.
     odd = trees["tokenizer_config.json"] | {"model_max_length": "far"}
     given.append(("tokenizer_config.json", _json(odd)))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pandas as pd
 import pytest
-from tests.planted import token_id, tokenizer
+from tests.planted import text_model, token_id, tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from lensbench.errors import ModelError
 from lensbench.lens.groups import token_groups
 from lensbench.lexicon import Lexicon
+from lensbench.models.load import load_model
 from lensbench.models.vocabulary import forms_table, token_texts, too_short, vocabulary_table
 
 
@@ -168,3 +172,16 @@ def test_groups_count_a_token_once_for_its_first_language():
     assert languages.tolist() == [[0, 1], [3, -1], [-1, -1]]
     with pytest.raises(ModelError, match="3 tokens for 4 logits"):
         token_groups(vocabulary, forms, ("Latin", "Han"), ("en", "zh", "fr", "de"), 4)
+
+
+def test_a_token_of_a_number_that_no_vocabulary_reaches_is_refused(tmp_path: Path) -> None:
+    """Once its tokenizer was written down, which ends the process for lack of memory."""
+    made = text_model("llama")
+    made.model.save_pretrained(tmp_path)
+    made.processor.save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    tree["model"]["vocab"]["far\n"] = 2**24
+    path.write_text(json.dumps(tree), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"numbers the token 'far\\n' 16,777,216, where no vocab"):
+        load_model("m", f"folder:{tmp_path}", dtype="float32", device="cpu")

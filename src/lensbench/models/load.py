@@ -32,8 +32,9 @@ from lensbench.models.pictures import stream_changes
 from lensbench.models.placing import ON_ONE_DEVICE, Placing, refuse_offloaded
 from lensbench.models.processors import load_processor
 from lensbench.models.prompt import Prompter, encode_probes
-from lensbench.models.sizes import check_sizes
+from lensbench.models.sizes import check_gguf, check_sizes
 from lensbench.models.source import Source, local_folder, parse_source, weight_files, weights_sha256
+from lensbench.models.vocabulary import check_numbers
 
 #: Bytes that torch's own allocations on a CPU begin at a multiple of.
 _ALIGNED = 64
@@ -144,7 +145,9 @@ def load_model(
         torch.backends.cudnn.allow_tf32 = False
     # Before anything is built: there must be some that can be read safely, and of this model.
     files = weight_files(origin)
-    if origin.kind != "gguf":
+    if origin.kind == "gguf":
+        check_gguf(files[0])
+    else:
         check_sizes(local_folder(origin), files)
     try:
         with _bounded(str(origin), files, where):
@@ -223,6 +226,7 @@ def prepare(
         ModelError: if it can't be read layer by layer.
     """
     tokenizer = processor.tokenizer if task == "image-text" else processor
+    check_numbers(tokenizer, name)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lensbench.errors import ModelError
+from lensbench.models.gguf_header import header_of
 
 #: Characters that a configuration or a tokenizer's settings may have.
 _LONGEST = 2**24
@@ -38,12 +39,32 @@ def check_sizes(folder: str | Path, files: Sequence[Path]) -> None:
         counts = list(_counts(config))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is no model's configuration: copy it anew.") from error
-    tensors = sum(len(names_of(file)) for file in files)
+    _hold(path, counts, sum(len(names_of(file)) for file in files), "the weights beside it are")
+
+
+def check_gguf(path: str | Path) -> None:
+    """Refuse a GGUF file that would have more modules built than it has tensors.
+
+    Raises:
+        ModelError: if it would, or its header can't be read.
+    """
+    try:
+        tensors, numbers = header_of(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} can't be loaded: it is no GGUF file or is damaged, so copy it anew."
+        ) from error
+    # "llama.block_count", where a configuration has "num_hidden_layers".
+    counts = list(_counts({key.rpartition(".")[2]: value for key, value in numbers.items()}))
+    _hold(Path(path), counts, tensors, "it holds")
+
+
+def _hold(path: Path, counts: Iterable[tuple[str, int]], tensors: int, where: str) -> None:
     for name, count in counts:
         if count > max(tensors, 64):
             raise ModelError(
-                f"{path} has {name} = {count:,}, but the weights beside it are {tensors:,} "
-                "tensors: they are not of one model."
+                f"{path} has {name} = {count:,}, but {where} {tensors:,} tensors: they are not of "
+                "one model."
             )
 
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from lensbench.errors import ModelError
 from lensbench.lexicon import Lexicon, variants
 from lensbench.scripts import scripts_of
 
+#: Sixty times the largest vocabulary of a published model.
+_MOST_TOKENS = 2**24
 #: SentencePiece's mark of a space.
 _SPACE = "\u2581"
 
@@ -30,6 +33,27 @@ def _decoder_types(tokenizer: Any) -> set[str]:
     if not tree:
         return set()
     return {step["type"] for step in tree.get("decoders", [tree])}
+
+
+def check_numbers(tokenizer: Any, name: str) -> None:
+    """Refuse a tokenizer that numbers a token so high that no vocabulary reaches it.
+
+    The library that writes a tokenizer down walks through all numbers up to the highest, and ends
+    the process where the gaps don't fit into memory.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        name: the model's name, for the error's sentence.
+
+    Raises:
+        ModelError: naming the token.
+    """
+    token, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1], default=("", 0))
+    if number >= _MOST_TOKENS:
+        raise ModelError(
+            f"{name}'s tokenizer numbers the token {token!r} {number:,}, where no vocabulary has "
+            f"more than {_MOST_TOKENS:,}: copy the model anew."
+        )
 
 
 def token_texts(tokenizer: Any, vocab_size: int) -> tuple[list[str], list[bool], list[bool]]:
