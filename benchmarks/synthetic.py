@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from lensbench.lexicon import LANGUAGES, load_lexicon
 from lensbench.scripts import SCRIPTS
-from lensbench.trace import TraceMeta, write_model_table, write_shard
+from lensbench.trace import write_model_table, write_shard
+from lensbench.trace_meta import TraceMeta
 
 NAME = "synthetic"
 #: Share of the questions that each answer from 0 to 15 is of, roughly TallyQA's.

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from lensbench.trace import TraceMeta, write_model_table, write_shard
+from lensbench.trace import write_model_table, write_shard
+from lensbench.trace_meta import TraceMeta
 from lensbench.trace_schema import FORMS, LENSES
 
 SCRIPTS = (

@@ -8,7 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lensbench.parquets import LARGEST, DamagedError, check_size, read_columns, schema_of
+from lensbench.parquets import (
+    LARGEST,
+    DamagedError,
+    count_rows,
+    read_batches,
+    read_columns,
+    read_own,
+    schema_of,
+)
 
 KINDS = {"name": pa.string(), "value": pa.int32()}
 
@@ -56,7 +64,7 @@ def test_many_values_in_few_bytes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match=r"stands for 2\d\d,\d{3},000 bytes, too many for its"):
         read_columns(path, {"value": pa.int32()})
     with pytest.raises(DamagedError, match="too many for its size"):
-        check_size(path)
+        list(read_batches(path, {"value": pa.int32()}, 10))
 
 
 def test_one_text_that_many_rows_name_is_refused(tmp_path: Path) -> None:
@@ -64,19 +72,22 @@ def test_one_text_that_many_rows_name_is_refused(tmp_path: Path) -> None:
         pa.array([0] * 5000, pa.int32()), pa.array(["x" * 100_000])
     )
     path = tmp_path / "t.parquet"
-    schema = pa.schema([("name", pa.string())])
-    with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, 5000, 500):
-            writer.write_table(pa.table([text.slice(start, 500).cast(pa.string())], schema=schema))
+    pq.write_table(pa.table({"name": text}), path, store_schema=False)
+    assert path.stat().st_size < 2**20
     with pytest.raises(DamagedError, match="stands for 500,000,000 bytes of text"):
         read_columns(path, {"name": pa.string()})
+    # Of so many rows as are read at once.
+    with pytest.raises(DamagedError, match="stands for 300,000,000 bytes of text"):
+        list(read_batches(path, {"name": pa.string()}, 3000))
+    coded = list(read_batches(path, {"name": pa.string()}, 3000, ["name"]))
+    assert [part.num_rows for part in coded] == [0, 3000, 2000]
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\xff" * 40 + b"PAR1", b"nothing"])
 def test_what_is_no_parquet_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(content)
-    for read in (schema_of, lambda p: read_columns(p, KINDS)):
+    for read in (schema_of, lambda p: read_columns(p, KINDS), count_rows):
         with pytest.raises(DamagedError, match="is damaged or cut short"):
             read(path)
 
@@ -88,5 +99,58 @@ def test_texts_that_are_no_utf_8_are_refused(tmp_path: Path) -> None:
         name=pa.StringArray.from_buffers(1, offsets, data),
         value=pa.array([1], pa.int32()),
     )
+    for coded in ([], ["name"]):
+        with pytest.raises(DamagedError, match="damaged"):
+            list(read_batches(path, KINDS, 10, coded))
+    for read in (lambda p: read_columns(p, KINDS), read_own):
+        with pytest.raises(DamagedError, match="damaged"):
+            read(path)
+
+
+#: What pandas would take an index or types from, if it were asked.
+LIES = (
+    b'{"columns": ["name"], "index_columns": []}',
+    b'{"columns": [], "index_columns": ["value"]}',
+    b"[" * 100_000,
+    b"\xff",
+)
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_a_file_says_to_pandas_is_not_believed(tmp_path: Path, lie: bytes) -> None:
+    path = tmp_path / "t.parquet"
+    table = pa.table({"name": ["a", "b"], "value": pa.array([1, 2], pa.int32())})
+    pq.write_table(table.replace_schema_metadata({b"pandas": lie}), path)
+    frames = [
+        read_columns(path, KINDS).to_pandas(),
+        *(part.to_pandas() for part in list(read_batches(path, KINDS, 10))[1:]),
+        *(part.to_pandas() for part in list(read_batches(path, KINDS, 10, ["name"]))[1:]),
+        read_own(path),
+    ]
+    assert len(frames) == 4
+    for frame in frames:
+        assert frame.to_dict("list") == {"name": ["a", "b"], "value": [1, 2]}
+
+
+def test_a_table_of_ones_own_has_the_columns_that_are_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path, a=pa.array([1, 2]), b=pa.array(["x", None]), c=pa.array([0.5, 1.5]))
+    assert list(read_own(path, ["c", "a"]).columns) == ["c", "a"]
+    assert count_rows(path) == 2
+    with pytest.raises(DamagedError, match="out of date"):
+        read_own(path, ["a", "d"])
+    path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DamagedError, match="damaged"):
-        read_columns(path, KINDS)
+        read_own(path)
+    with pytest.raises(FileNotFoundError):
+        read_own(tmp_path / "none.parquet")
+
+
+def test_fewer_rows_than_none_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, a=pa.array([1] * 5, pa.int32()))
+    whole = path.read_bytes()
+    start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    # The third field of the footer, a whole number, zigzag: 10 is 5, 9 is -5.
+    place = whole.index(b"\x16\x0a", start)
+    path.write_bytes(whole[: place + 1] + b"\x09" + whole[place + 2 :])
+    with pytest.raises(DamagedError, match=r"says that it has -5 rows"):
+        count_rows(path)

@@ -15,14 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lensbench.errors import TraceError
-from lensbench.trace import (
-    TraceMeta,
-    read_meta,
-    read_table,
-    stack,
-    write_model_table,
-    write_shard,
-)
+from lensbench.trace import read_meta, read_table, stack, write_model_table, write_shard
+from lensbench.trace_meta import TraceMeta
 from lensbench.trace_schema import SCHEMA_VERSION, TABLES
 
 META = TraceMeta("m", "d", 0, 1, 2, ("Latin", "Han"), ("en", "zh", "ru"), 1, 2, "normed", (1,))

@@ -28,6 +28,7 @@ from lensbench.lens.generate import generate
 from lensbench.lens.groups import TokenGroups
 from lensbench.models.load import LoadedModel
 from lensbench.models.prompt import Encoded
+from lensbench.parquets import DamagedError, read_own
 from lensbench.progress import Progress
 from lensbench.provenance import machine, package_versions
 from lensbench.shards import MACHINE
@@ -179,11 +180,11 @@ def _rows(
 def _of_run(path: str | Path, columns: list[str], model: str, dataset: str) -> pd.DataFrame:
     """Return a metric table of one run; one of another run would name other heads."""
     try:
-        frame = pd.read_parquet(path, columns=["model", "dataset", *columns])
+        frame = read_own(path, ["model", "dataset", *columns])
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: run the metrics of that run first.") from error
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise DataError(f"{path} is damaged or out of date: delete it and rerun.") from error
+    except DamagedError as error:
+        raise DataError(f"{path} {error}: delete it and rerun.") from error
     for run in frame[["model", "dataset"]].drop_duplicates().itertuples(index=False):
         if tuple(run) != (model, dataset):
             raise DataError(

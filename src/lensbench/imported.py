@@ -19,7 +19,8 @@ from lensbench.imported_file import PatchLens, read_patch_lens, shown
 from lensbench.lexicon import LANGUAGES
 from lensbench.models.prompt import open_picture
 from lensbench.scripts import SCRIPTS, scripts_of
-from lensbench.trace import TraceMeta, write_import
+from lensbench.trace import write_import
+from lensbench.trace_meta import TraceMeta
 
 PICTURE = "picture.png"
 NORM_NOTE = (

@@ -13,7 +13,8 @@ from lensbench.models.gate import GateReport, run_gate
 from lensbench.models.load import LoadedModel
 from lensbench.models.vocabulary import forms_table, vocabulary_table
 from lensbench.scripts import SCRIPTS
-from lensbench.trace import TraceMeta, write_model_table
+from lensbench.trace import write_model_table
+from lensbench.trace_meta import TraceMeta
 
 
 def inspect_model(loaded: LoadedModel, folder: str | Path) -> GateReport:

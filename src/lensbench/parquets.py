@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -56,24 +57,16 @@ def read_columns(
             more than it should.
     """
     _check_kinds(schema_of(path), kinds)
-    words = [name for name, kind in kinds.items() if pa.types.is_string(kind)]
     try:
         _check_size(path)
         table: pa.Table = pq.read_table(
             path,
             columns=list(kinds),
             filters=filters,
-            read_dictionary=words,
+            read_dictionary=_words(kinds),
             partitioning=None,
         )
-        spelled = sum(_text_bytes(table.column(name)) for name in words)
-        if spelled > _most(path):
-            raise DamagedError(f"stands for {spelled:,} bytes of text, too many for its size")
-        columns = [table.column(name).cast(kind) for name, kind in kinds.items()]
-        found = pa.table(columns, names=list(kinds))
-        # Texts too, which need not be UTF-8: told here, and not wherever they are first looked at.
-        found.validate(full=True)
-        return found
+        return _spelled(table, kinds, _most(path))
     except DamagedError:
         raise
     except Exception as error:
@@ -94,29 +87,59 @@ def read_batches(
     _check_kinds(schema_of(path), kinds)
     try:
         _check_size(path)
-        file = pq.ParquetFile(path, read_dictionary=list(coded))
-        schema = file.schema_arrow
-        yield pa.schema([schema.field(name) for name in kinds]).empty_table()
-        for batch in file.iter_batches(batch_size=rows, columns=list(kinds)):
-            yield pa.Table.from_batches([batch]).select(list(kinds))
+        most = _most(path)
+        wanted = {
+            name: pa.dictionary(pa.int32(), kind) if name in coded else kind
+            for name, kind in kinds.items()
+        }
+        yield pa.schema(list(wanted.items())).empty_table()
+        with pq.ParquetFile(path, read_dictionary=_words(kinds)) as file:
+            for batch in file.iter_batches(batch_size=rows, columns=list(kinds)):
+                yield _spelled(batch, wanted, most)
     except DamagedError:
         raise
     except Exception as error:
         raise DamagedError("is damaged or cut short") from error
 
 
-def check_size(path: str | Path) -> None:
-    """Refuse a file that stands for more than its size allows, before it is read.
+def read_own(path: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a table that a stage of one's own run has made, whatever the types of its columns.
+
+    Args:
+        path: the file.
+        columns: which of its columns, in that order; all by default.
 
     Raises:
-        DamagedError: if it does, or can't be read.
+        FileNotFoundError: if it isn't there.
+        DamagedError: if it is damaged, or has not those columns.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(path)
+    try:
+        table = pq.read_table(
+            path, columns=None if columns is None else list(columns), partitioning=None
+        )
+        # What a file says to pandas needn't be so.
+        table = table.replace_schema_metadata(None)
+        table.validate(full=True)
+        return table.to_pandas() if columns is None else table.to_pandas()[list(columns)]
+    except Exception as error:
+        raise DamagedError("is damaged or out of date") from error
+
+
+def count_rows(path: str | Path) -> int:
+    """Return how many rows a file says that it has.
+
+    Raises:
+        DamagedError: if it can't be read, or says that they are fewer than none.
     """
     try:
-        _check_size(path)
-    except DamagedError:
-        raise
+        found = int(pq.read_metadata(path).num_rows)
     except Exception as error:
         raise DamagedError("is damaged or cut short") from error
+    if found < 0:
+        raise DamagedError(f"says that it has {found} rows")
+    return found
 
 
 def _check_kinds(schema: pa.Schema, kinds: Mapping[str, pa.DataType]) -> None:
@@ -141,10 +164,32 @@ def _check_size(path: str | Path) -> None:
         raise DamagedError(f"stands for {total:,} bytes, too many for its size")
 
 
-def _text_bytes(column: pa.ChunkedArray) -> int:
+def _words(kinds: Mapping[str, pa.DataType]) -> list[str]:
+    """Return the columns of texts, which are read as dictionaries: a text need not be copied."""
+    return [name for name, kind in kinds.items() if pa.types.is_string(kind)]
+
+
+def _spelled(
+    table: pa.Table | pa.RecordBatch, kinds: Mapping[str, pa.DataType], most: int
+) -> pa.Table:
+    """Return the columns as they are wanted, of texts no more bytes than `most`, all of it valid.
+
+    Nothing of the metadata is kept: pandas would believe what it says.
+    """
+    spelled = sum(_text_bytes(table.column(name)) for name in _words(kinds))
+    if spelled > most:
+        raise DamagedError(f"stands for {spelled:,} bytes of text, too many for its size")
+    columns = [table.column(name).cast(kind) for name, kind in kinds.items()]
+    found = pa.table(columns, names=list(kinds))
+    # Texts too, which need not be UTF-8: told here, and not wherever they are first looked at.
+    found.validate(full=True)
+    return found
+
+
+def _text_bytes(column: pa.ChunkedArray | pa.Array) -> int:
     """Return how many bytes a column of dictionaries would have, spelled out."""
     total = 0
-    for chunk in column.chunks:
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
         if not pa.types.is_dictionary(chunk.type):
             total += chunk.nbytes
             continue

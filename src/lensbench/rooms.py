@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).resolve().parent
 _BASE = ("files.py", "errors.py")
 _WORDS = ("scripts.py", "lexicon.py", "yamls.py", "data/lexicon.yaml")
 _TRACE = (
-    *("trace.py", "trace_schema.py", "trace_checks.py", "trace_stream.py", "shards.py"),
-    *("parquets.py", "footers.py"),
+    *("trace.py", "trace_meta.py", "trace_schema.py", "trace_checks.py", "trace_stream.py"),
+    *("shards.py", "parquets.py", "footers.py"),
 )
 _MODEL = (
     *(*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens"),
@@ -26,14 +26,14 @@ _EXTRACT = (
     *("datasets/manifest.py", "extract.py", "part.py", "feed.py", "tracing.py", "variants.py"),
     "provenance.py",
 )
-_METRICS = (*_BASE, *_WORDS, *_TRACE, "pixels.py", "metrics")
+_METRICS = (*_BASE, *_WORDS, *_TRACE, "pixels.py", "models/checks.py", "metrics")
 _METRIC_TABLES = tuple(
     f"metrics/{name}.py" for name in ("bootstrap", "convergence", "study_tables", "tables")
 )
 _TOLERANCES = tuple(f"compare/{name}.py" for name in ("tolerances", "measures", "tally"))
 _SHOW = (
     *(*_BASE, "scripts.py", "pixels.py", "figures", "fontfiles.py", "tables"),
-    *("numbers.py", "data/reference"),
+    *("numbers.py", "parquets.py", "footers.py", "data/reference"),
 )
 _PAGE = ("fontfiles.py", "webfonts.py")
 _TOLD = (

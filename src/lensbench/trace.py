@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,70 +21,18 @@ from PIL import Image
 
 from lensbench.errors import TraceError
 from lensbench.files import atomic_path, sha256_of
-from lensbench.parquets import DamagedError, read_columns, schema_of
-from lensbench.trace_checks import check_columns, check_import, check_shard, check_table
-from lensbench.trace_schema import (
-    ASKED_TABLES,
-    IMPORT_TABLES,
-    SCHEMA_VERSION,
-    SHARD_TABLES,
-    TABLES,
+from lensbench.parquets import DamagedError, read_columns
+from lensbench.trace_checks import (
+    check_columns,
+    check_import,
+    check_shard,
+    check_table,
+    check_values,
 )
+from lensbench.trace_meta import KEY, TraceMeta, meta_of
+from lensbench.trace_schema import ASKED_TABLES, IMPORT_TABLES, SHARD_TABLES, TABLES
 
-_KEY = b"lensbench"
 _ROWS_A_GROUP = 262_144
-#: No run has more scripts, languages or layers.
-_MOST_LABELS = 10_000
-
-
-@dataclass(frozen=True)
-class TraceMeta:
-    """What every file of a shard says about itself, in its Parquet metadata.
-
-    Args:
-        model: name of the model.
-        dataset: name of the dataset ("" in a model's own tables).
-        shard: number of this shard, from 0.
-        n_shards: how many shards the run has.
-        k: how many top tokens a row of `trajectory` lists.
-        scripts: labels of `script_mass`, in order.
-        languages: labels of `concept_mass`, in order.
-        n_layers: number of blocks L; `trajectory` has layers 0 … L.
-        n_heads: query heads a block.
-        lens: kind of lens, "normed" or "raw".
-        head_layers: numbers of the blocks that `heads` has rows of, from 1; empty for none.
-        schema_version: version of `trace_schema`.
-    """
-
-    model: str
-    dataset: str
-    shard: int
-    n_shards: int
-    k: int
-    scripts: tuple[str, ...]
-    languages: tuple[str, ...]
-    n_layers: int
-    n_heads: int
-    lens: str
-    head_layers: tuple[int, ...]
-    schema_version: int = SCHEMA_VERSION
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """Length of the lists of each kind in this shard."""
-        return {"k": self.k, "scripts": len(self.scripts), "languages": len(self.languages)}
-
-    def to_json(self) -> str:
-        """Return the metadata as JSON with sorted keys."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> TraceMeta:
-        """Return the metadata of `to_json`."""
-        values = json.loads(text)
-        for name in ("scripts", "languages", "head_layers"):
-            values[name] = tuple(values[name])
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
 def write_shard(
@@ -200,7 +148,7 @@ def read_table(
         TraceError: if a file is missing, damaged or of another schema, or two are of two runs.
     """
     schema, paths = TABLES[name], _as_list(folders)
-    metas = [_meta_of(path / f"{name}.parquet") for path in paths]
+    metas = [meta_of(path / f"{name}.parquet") for path in paths]
     if len({replace(meta, shard=0) for meta in metas}) > 1:
         raise TraceError(
             f"{paths[0]} and {paths[-1]} are not shards of one run: their metadata differ, so "
@@ -220,6 +168,34 @@ def read_table(
     return table.select(wanted).to_pandas()
 
 
+def read_rows(
+    folder: str | Path,
+    name: str,
+    columns: Sequence[str] | None = None,
+    filters: pc.Expression | None = None,
+) -> pa.Table:
+    """Read rows of one table of one folder as they lie there, their values checked.
+
+    Args:
+        folder: a shard's (or model's) folder.
+        name: name of the table, as in `trace_schema.TABLES`.
+        columns: which columns; all by default.
+        filters: which rows; all by default.
+
+    Raises:
+        TraceError: if the file is missing, damaged or of another schema.
+    """
+    schema, path = TABLES[name], Path(folder) / f"{name}.parquet"
+    widths = meta_of(path).widths
+    wanted = columns if columns is not None else [c.name for c in schema.columns]
+    found = _read(path, {key: schema.column(key).arrow(widths) for key in wanted}, filters)
+    try:
+        check_values(name, found)
+    except TraceError as error:
+        raise TraceError(f"{path.parent} can't be read on: {error} Delete it and rerun.") from error
+    return found
+
+
 def read_meta(folder: str | Path, table: str | None = None) -> TraceMeta:
     """Return what a shard's (or model's) folder says about itself.
 
@@ -233,7 +209,7 @@ def read_meta(folder: str | Path, table: str | None = None) -> TraceMeta:
     path = Path(folder)
     names = ("samples", "vocabulary", "forms")
     name = table or next((n for n in names if (path / f"{n}.parquet").exists()), "samples")
-    return _meta_of(path / f"{name}.parquet")
+    return meta_of(path / f"{name}.parquet")
 
 
 def check_folder(folder: str | Path) -> None:
@@ -247,7 +223,7 @@ def check_folder(folder: str | Path) -> None:
     ready = {}
     for table in (*SHARD_TABLES, *asked):
         file = path / f"{table.name}.parquet"
-        if replace(_meta_of(file), shard=0) != replace(meta, shard=0):
+        if replace(meta_of(file), shard=0) != replace(meta, shard=0):
             raise TraceError(f"{file} is of another run than its folder: delete it and rerun.")
         kinds = {column.name: column.arrow(meta.widths) for column in table.columns}
         read = _read(file, kinds, None)
@@ -304,7 +280,7 @@ def _prepared(name: str, given: pd.DataFrame | pa.Table, meta: TraceMeta) -> pa.
     order = pc.sort_indices(table, sort_keys=_order(schema.keys))
     table = table.take(order).combine_chunks()
     check_table(name, table)
-    return table.cast(schema.arrow(meta.widths)).replace_schema_metadata({_KEY: meta.to_json()})
+    return table.cast(schema.arrow(meta.widths)).replace_schema_metadata({KEY: meta.to_json()})
 
 
 def _names(given: pd.DataFrame | pa.Table) -> list[str]:
@@ -335,47 +311,6 @@ def _note(path: Path, provenance: Mapping[str, Any]) -> None:
 def _write(path: Path, table: pa.Table) -> None:
     # No pandas metadata and fixed settings: the bytes depend on the rows alone.
     pq.write_table(table, path, compression="zstd", row_group_size=_ROWS_A_GROUP)
-
-
-def _meta_of(path: Path) -> TraceMeta:
-    """Return a file's metadata, or say in one sentence why it can't be used."""
-    if not path.exists():
-        raise TraceError(f"{path} is missing: run the rule that makes it again.")
-    try:
-        text = (schema_of(path).metadata or {}).get(_KEY)
-    except DamagedError as error:
-        raise TraceError(f"{path} {error}: delete it and rerun.") from error
-    if text is None:
-        raise TraceError(f"{path} is no lensbench trace: delete it and rerun.")
-    try:
-        values = json.loads(text)
-        found = values.get("schema_version")
-    except (ValueError, RecursionError, AttributeError) as error:
-        raise TraceError(f"{path} says nothing of itself: delete it and rerun.") from error
-    if found != SCHEMA_VERSION:
-        raise TraceError(
-            f"{path} is written by schema {found!r}, this is {SCHEMA_VERSION}: delete the folder "
-            f"{path.parent} and rerun."
-        )
-    wrong = _wrong(values)
-    if wrong:
-        raise TraceError(f"{path} says of itself a {wrong}: delete it and rerun.")
-    return TraceMeta.from_json(text)
-
-
-def _wrong(values: Mapping[str, Any]) -> str:
-    """Return what is missing or not as it must be in a file's metadata, "" if nothing is."""
-    for field in fields(TraceMeta):
-        value, kind = values.get(field.name), str(field.type)
-        listed = value if kind.startswith("tuple") and isinstance(value, list) else [value]
-        fits = isinstance(value, list) == kind.startswith("tuple")
-        if "int" in kind:
-            fits &= all(type(each) is int and 0 <= each < 2**31 for each in listed)
-        else:
-            fits &= all(isinstance(each, str) for each in listed)
-        if not fits or len(listed) > _MOST_LABELS:
-            return f"{field.name} that is none"
-    return ""
 
 
 def _read(path: Path, kinds: Mapping[str, pa.DataType], filters: pc.Expression | None) -> pa.Table:

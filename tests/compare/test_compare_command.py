@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.commands import Done
@@ -197,6 +198,40 @@ def test_a_damaged_shard_is_one_sentence(tmp_path: Path, lensbench: Command, dam
         "twice": "scenes-00000 is in two shards of synthetic-llava on scenes",
     }
     assert wanted[damage] in refused(lensbench("compare", str(a), str(b)))
+
+
+def test_what_a_shard_says_to_pandas_is_not_believed(tmp_path: Path, lensbench: Command) -> None:
+    a, b, _ = two(tmp_path)
+    before = lensbench("compare", str(a), str(b))
+    for path in sorted(shard(b).glob("*.parquet")):
+        table = pq.read_table(path, partitioning=None)
+        lie = {**table.schema.metadata, b"pandas": b'{"columns": ["step"], "index_columns": []}'}
+        pq.write_table(table.replace_schema_metadata(lie), path)
+    after = lensbench("compare", str(a), str(b))
+    assert after.returncode == 0
+    # Nothing is another but the files' bytes, of which none is the same now.
+    assert "5/5" in before.stdout
+    assert after.stdout == before.stdout.replace("5/5", "0/5")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [("entropy_nats", -1.0, "-1.0 is below"), ("layer", -7, "-7 is below")],
+)
+def test_a_value_that_can_t_be_is_refused(
+    tmp_path: Path, lensbench: Command, column: str, value: float, says: str
+) -> None:
+    a, b, _ = two(tmp_path)
+    path = shard(b) / "trajectory.parquet"
+    table = pq.read_table(path, partitioning=None)
+    place = table.column_names.index(column)
+    values = table[column].to_pylist()
+    values[3] = value
+    changed = table.set_column(place, table.field(column), pa.array(values, table[column].type))
+    pq.write_table(changed, path)
+    said = refused(lensbench("compare", str(a), str(b)))
+    assert f"column {column}" in said
+    assert says in said
 
 
 def test_a_shard_of_another_schema_is_refused(tmp_path: Path, lensbench: Command) -> None:

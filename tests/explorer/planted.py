@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from lensbench.datasets.manifest import write_manifest
-from lensbench.trace import TraceMeta
+from lensbench.trace_meta import TraceMeta
 from lensbench.trace_schema import TABLES
 
 L, K, HEADS = 8, 6, 3

@@ -86,6 +86,16 @@ def failing_gate(path: Path) -> None:
     reseal(path)
 
 
+def no_number(path: Path) -> None:
+    edit(path, lambda gate: gate["checks"][0].update(value=None, passed=False))
+    reseal(path)
+
+
+def a_limit_of_limits(path: Path) -> None:
+    edit(path, lambda gate: gate["checks"][0].update(limit={}, passed=False))
+    reseal(path)
+
+
 def one_more(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("more")
@@ -200,6 +210,14 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
     ),
     "a gate whose figure is a text": (
         *("models/lensbench-llava/gate.json", a_number_of_text, "is no report of the gate"),
+        "snakemake --cores all results/models/lensbench-llava/gate.json",
+    ),
+    "a gate whose figure is no number": (
+        *("models/lensbench-llava/gate.json", no_number, "is nan, where 0 is allowed"),
+        "snakemake --cores all results/models/lensbench-llava/gate.json",
+    ),
+    "a gate whose limit is none": (
+        *("models/lensbench-llava/gate.json", a_limit_of_limits, "is no report of the gate"),
         "snakemake --cores all results/models/lensbench-llava/gate.json",
     ),
     "a ledger with a shard of no number": (

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lensbench.metrics.rundata import Block, Groups, Run, Trajectory, Vocabulary
 from lensbench.metrics.tally import Tally
-from lensbench.trace import TraceMeta
+from lensbench.trace_meta import TraceMeta
 
 LANGUAGES = ("digit", "en", "zh", "ja")
 SCRIPTS = ("Latin", "Han", "Digit", "Other")

@@ -14,7 +14,8 @@ from PIL import Image
 from lensbench.datasets.manifest import write_manifest
 from lensbench.lexicon import LANGUAGES
 from lensbench.scripts import SCRIPTS, scripts_of
-from lensbench.trace import TraceMeta, write_import, write_model_table
+from lensbench.trace import write_import, write_model_table
+from lensbench.trace_meta import TraceMeta
 
 TEXTS = [
     " picture", "red", " Red", "红", "blue", "star", " STARS", "circle", "", " \n", "green",

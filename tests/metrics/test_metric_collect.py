@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from metric_runs import Made
 
-from lensbench.errors import DataError, LensbenchError
+from lensbench.errors import DataError
 from lensbench.metrics import collect as collecting
 from lensbench.metrics.collect import collect, write_csv, write_long_csv
 from lensbench.metrics.run import write_run
@@ -99,9 +99,17 @@ def test_missing_and_damaged_are_named(runs: tuple[list[Path], list[Path]], tmp_
         collect([])
     broken = tmp_path / "model"
     shutil.copytree(models[0], broken)
-    (broken / "gate.json").write_text(json.dumps({"model": "x"}))
-    with pytest.raises(LensbenchError, match=r"gate\.json is damaged or out of date"):
-        collect(folders, [broken])
+    check = {"name": "a", "value": 0.1, "limit": 0.2, "passed": True, "detail": ""}
+    for gate in (
+        {"model": "x"},
+        {"model": "x", "checks": [[1]]},
+        {"model": "x", "checks": [check | {"limit": {}}]},
+        {"model": 1, "checks": [check]},
+        [],
+    ):
+        (broken / "gate.json").write_text(json.dumps(gate))
+        with pytest.raises(DataError, match=r"gate\.json is damaged or out of date"):
+            collect(folders, [broken])
     (broken / "model.json").unlink()
     with pytest.raises(DataError, match=r"model\.json is missing"):
         collect(folders, [broken])

@@ -483,6 +483,14 @@ def test_a_token_that_the_vocabulary_lacks_is_named(scenes: Made, tmp_path: Path
     compute_run(edited(scenes, tmp_path / "2", stray), scenes.model_folder, FEW)
 
 
+def test_a_vocabulary_without_tokens_is_refused(scenes: Made, tmp_path: Path) -> None:
+    shutil.copytree(scenes.model_folder, tmp_path / "model")
+    path = tmp_path / "model" / "vocabulary.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    with pytest.raises(TraceError, match=r"vocabulary\.parquet has no token"):
+        compute_run(scenes.shards, tmp_path / "model", FEW)
+
+
 def test_floors_of_shards_weigh_as_their_samples(scenes: Made, tmp_path: Path) -> None:
     number = iter([1.0, 0.0])
 

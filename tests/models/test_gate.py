@@ -150,6 +150,9 @@ def test_report_says_what_it_is_in_json_even_where_a_value_is_no_number():
     tree = json.loads(report.to_json())
     assert tree["passed"] is False
     assert tree["checks"][0]["value"] is None
+    again = GateReport.from_json(report.to_json()).checks[0]
+    assert again.value != again.value
+    assert replace(again, value=0.0) == Check("a", 0.0, 1.0, False, "x")
 
 
 @pytest.mark.parametrize("change", ["before the head", "after the head"])

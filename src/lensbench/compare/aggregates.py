@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from lensbench.compare.folders import Run
 from lensbench.compare.measures import Found, of_differences
@@ -12,6 +11,7 @@ from lensbench.compare.tally import Differences
 from lensbench.errors import DataError
 from lensbench.metrics.study_tables import STUDY_TABLES
 from lensbench.metrics.tables import RUN_TABLES
+from lensbench.parquets import DamagedError, read_own
 
 #: The tables that have an interval, and where their value begins: all before it are labels.
 _TABLES = {
@@ -71,9 +71,7 @@ def _read(run: Run, name: str, columns: list[str]) -> pd.DataFrame | None:
         path = run.results / room / run.model / run.dataset / f"{name}.parquet"
         if path.is_file():
             try:
-                return pd.read_parquet(path, columns=columns)
-            except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-                raise DataError(
-                    f"{path} is damaged or out of date: delete it and rerun."
-                ) from error
+                return read_own(path, columns)
+            except DamagedError as error:
+                raise DataError(f"{path} {error}: delete it and rerun.") from error
     return None

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from lensbench import parquets
 from lensbench.errors import DataError, TraceError
-from lensbench.trace import TraceMeta, read_meta
+from lensbench.parquets import DamagedError
+from lensbench.trace import read_meta
+from lensbench.trace_meta import TraceMeta
 
 #: What of a shard's provenance says where its samples lie and not how they were read.
 _PLACE = {
@@ -156,9 +156,9 @@ def count_rows(path: Path) -> int:
     Raises:
         TraceError: if it is missing or damaged.
     """
+    if not path.exists():
+        raise TraceError(f"{path} is missing: run the rule that makes it again.")
     try:
-        return int(pq.read_metadata(path).num_rows)
-    except FileNotFoundError as error:
-        raise TraceError(f"{path} is missing: run the rule that makes it again.") from error
-    except (pa.ArrowException, OSError) as error:
-        raise TraceError(f"{path} is damaged or cut short: delete it and rerun.") from error
+        return parquets.count_rows(path)
+    except DamagedError as error:
+        raise TraceError(f"{path} {error}: delete it and rerun.") from error

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from lensbench.compare.runs import RunDifference
 from lensbench.compare.tolerances import Tolerance
 from lensbench.errors import DataError
 from lensbench.files import atomic_path
+from lensbench.parquets import DamagedError, read_own
 
 NAME = "numerics"
 #: condition: a key of `TOLERANCES`; detail: what was another in it; limit: what its class allows;
@@ -81,10 +81,10 @@ def joined(paths: Sequence[str | Path]) -> pd.DataFrame:
     frames = []
     for path in paths:
         try:
-            frames.append(pd.read_parquet(path, columns=COLUMNS))
+            frames.append(read_own(path, COLUMNS))
         except FileNotFoundError as error:
             raise DataError(f"{path} is missing: run the numerics of that model again.") from error
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            raise DataError(f"{path} is damaged or out of date: delete it and rerun.") from error
+        except DamagedError as error:
+            raise DataError(f"{path} {error}: delete it and rerun.") from error
     filled = sorted((f for f in frames if len(f)), key=lambda f: str(f["model"].iloc[0]))
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=COLUMNS)

@@ -10,12 +10,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from lensbench.compare.folders import Run, count_rows
 from lensbench.errors import TraceError
-from lensbench.parquets import DamagedError, check_size
+from lensbench.trace import read_rows
 
 #: Rows of one table that are in memory at a time, of each of the two runs.
 ROWS_AT_ONCE = 200_000
@@ -98,7 +96,7 @@ def _parts(shard: Shard) -> int:
 
 
 def _ids(folder: Path) -> np.ndarray:
-    ids = _read(folder / "samples.parquet", ["sample_id"], None).column(0).to_numpy()
+    ids = _read(folder, "samples", ["sample_id"], None).column(0).to_numpy()
     if len(np.unique(ids)) != len(ids):
         raise TraceError(f"{folder} has a sample twice: delete the folder and rerun.")
     return np.sort(ids)
@@ -106,12 +104,12 @@ def _ids(folder: Path) -> np.ndarray:
 
 def _found(folder: Path, ids: np.ndarray) -> np.ndarray:
     """Return those of some sorted ids that a shard has."""
-    return _read(folder / "samples.parquet", ["sample_id"], ids).column(0).to_numpy()
+    return _read(folder, "samples", ["sample_id"], ids).column(0).to_numpy()
 
 
 def samples_of(folders: Sequence[Path], ids: np.ndarray) -> pd.DataFrame:
     """Return the rows of `samples` of these ids, in their order."""
-    table = pa.concat_tables([_read(f / "samples.parquet", None, ids) for f in folders])
+    table = pa.concat_tables([_read(f, "samples", None, ids) for f in folders])
     return table.to_pandas().set_index("sample_id").loc[ids]
 
 
@@ -129,7 +127,7 @@ def rows_of(
         ids: sorted ids.
     """
     table = pa.concat_tables(
-        [_read(folder / f"{name}.parquet", ["sample_id", *columns], ids) for folder in folders]
+        [_read(folder, name, ["sample_id", *columns], ids) for folder in folders]
     )
     found = {column: _array(table.column(column)) for column in columns}
     return {"sample": np.searchsorted(ids, table.column("sample_id").to_numpy()), **found}
@@ -144,19 +142,13 @@ def _array(column: pa.ChunkedArray) -> np.ndarray:
     return flat.to_numpy().reshape(len(column), column.type.list_size)
 
 
-def _read(path: Path, columns: list[str] | None, ids: np.ndarray | None) -> pa.Table:
+def _read(
+    folder: Path, name: str, columns: Sequence[str] | None, ids: np.ndarray | None
+) -> pa.Table:
     """Read a table, or of it the rows of these sorted ids; whole groups without any are skipped."""
-    if not path.exists():
-        raise TraceError(f"{path} is missing: run the rule that makes it again.")
     wanted = None
     if ids is not None:
-        field = ds.field("sample_id")
+        field = pc.field("sample_id")
         near = (field >= str(ids[0])) & (field <= str(ids[-1]))
         wanted = near & pc.is_in(field, pa.array(ids.tolist(), pa.string()))
-    try:
-        check_size(path)
-        return pq.read_table(path, columns=columns, filters=wanted, partitioning=None)
-    except DamagedError as error:
-        raise TraceError(f"{path} {error}: delete it and rerun.") from error
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise TraceError(f"{path} is damaged or cut short: delete it and rerun.") from error
+    return read_rows(folder, name, columns, wanted)

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from lensbench.datasets.manifest import read_manifest
 from lensbench.errors import TraceError
 from lensbench.explorer.sample import Attention, Sample, Step, Vocabulary, views_of
-from lensbench.trace import TraceMeta, read_meta, read_table, stack
+from lensbench.parquets import DamagedError, read_own
+from lensbench.trace import read_meta, read_table, stack
+from lensbench.trace_meta import TraceMeta
 
 _TEXTS = ("sample_id", "prompt", "asked", "generated", "gold", "language", "family")
 
@@ -191,10 +192,10 @@ def _convergence(path: str | Path | None) -> dict[tuple[str, int], tuple[int, bo
         return {}
     columns = ["sample_id", "step", "convergence_layer", "correct_final"]
     try:
-        frame = pd.read_parquet(path, columns=columns)
+        frame = read_own(path, columns)
     except FileNotFoundError:
         raise TraceError(f"{path} is missing: run `lensbench metrics` for this run.") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except DamagedError as error:
         raise TraceError(f"{path} is damaged or no convergence table: make it again.") from error
     found: dict[tuple[str, int], tuple[int, bool | None]] = {}
     row: Any

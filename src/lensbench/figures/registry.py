@@ -39,6 +39,7 @@ from lensbench.figures import (
     tokens,
 )
 from lensbench.figures.frames import published, read_table, read_tables
+from lensbench.parquets import DamagedError, read_own
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,8 @@ def _of_run(folder: Path, model: str, dataset: str, table: str) -> pd.DataFrame:
 
 def _parquet(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path)
-    except (FileNotFoundError, ValueError, OSError) as error:
+        return read_own(path)
+    except (FileNotFoundError, DamagedError) as error:
         raise LensbenchError(
             f"The table {path} is missing or can't be read: run the stage that makes it again."
         ) from error

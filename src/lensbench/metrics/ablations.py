@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lensbench.errors import DataError
 from lensbench.metrics.bootstrap import Bootstrap
 from lensbench.metrics.run import MetricOptions
 from lensbench.metrics.study_tables import finished_study
+from lensbench.parquets import DamagedError, read_own, schema_of
 
 #: measure → its sign where a group matters: log-probabilities fall, the top token changes.
 MEASURES = {"final_logprob": -1, "gold_logprob": -1, "top1_changed": 1}
@@ -112,14 +111,13 @@ def _interval(e: Any) -> dict[str, Any]:
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return an ablation's rows, and what it was made with."""
     try:
-        table = pq.read_table(path)
-        about = json.loads(table.schema.metadata[b"lensbench"])
-        frame = table.to_pandas()
+        frame = read_own(path)
+        about = json.loads((schema_of(path).metadata or {})[b"lensbench"])
         frame[[*_LABELS, *(f"{m}_before" for m in MEASURES if m != "top1_changed"), *MEASURES]]
         about["model"]["model"], about["dataset"], about["options"]["mode"]
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: run lensbench ablate for that run.") from error
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+    except (DamagedError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is damaged or out of date: delete it and rerun.") from error
     return frame, about
 

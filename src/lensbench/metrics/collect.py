@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import is_numeric_dtype
 
-from lensbench.errors import DataError, LensbenchError
+from lensbench.errors import DataError
 from lensbench.files import atomic_path
 from lensbench.metrics.study_tables import STUDY_TABLES
 from lensbench.metrics.tables import MODEL_TABLES, PER_SAMPLE, RUN_TABLES
+from lensbench.models.checks import GateReport
+from lensbench.parquets import DamagedError, read_own
 
 _ROWS = 65_536
 
@@ -48,9 +51,9 @@ def collect(
     models, checks = [], []
     for folder in model_folders:
         models.append(_read_json(Path(folder) / "model.json", MODEL_TABLES["models"]))
-        gate = _read_json(Path(folder) / "gate.json", ["model", "checks"])
-        for check in gate["checks"]:
-            row = {"model": gate["model"], "check": check["name"], **check}
+        gate = _read_gate(Path(folder) / "gate.json")
+        for check in gate.checks:
+            row = {"model": gate.model, "check": check.name, **asdict(check)}
             checks.append({column: row[column] for column in MODEL_TABLES["gates"]})
     for name, rows in (("gates", checks), ("models", models)):
         frame = pd.DataFrame(rows, columns=MODEL_TABLES[name])
@@ -130,10 +133,10 @@ def _write_rows(stream: TextIO, given: pd.DataFrame, header: bool) -> None:
 
 def _parts(path: Path, columns: list[str], rows: int) -> Iterator[pd.DataFrame]:
     """Yield the rows of a run's table, so many at a time."""
-    with _named(path):
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=rows, columns=columns):
+    with _named(path), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=rows, columns=columns):
             if batch.num_rows:
-                yield batch.to_pandas()[columns]
+                yield batch.replace_schema_metadata(None).to_pandas()[columns]
 
 
 #: U+0000–U+001F and U+007F have pictures; the other control characters have none.
@@ -154,25 +157,34 @@ def _run_of(frame: pd.DataFrame) -> tuple[str, str]:
 
 def _read_run(path: Path, columns: list[str]) -> pd.DataFrame:
     with _named(path):
-        return pd.read_parquet(path, columns=columns)
+        return read_own(path, columns)
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while a table is read into a sentence that names it."""
+def _named(path: Path, maker: str = "the metrics of that run") -> Iterator[None]:
+    """Turn what goes wrong while a file is read into a sentence that names it and its maker."""
     try:
         yield
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing: run the metrics of that run again.") from error
-    except (pa.ArrowException, OSError, KeyError) as error:
+        raise DataError(f"{path} is missing: run {maker} again.") from error
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+        DamagedError,
+    ) as error:
         raise DataError(f"{path} is damaged or out of date: delete it and rerun.") from error
 
 
+def _read_gate(path: Path) -> GateReport:
+    with _named(path, "the gate of that model"):
+        return GateReport.from_json(path.read_text(encoding="utf-8"))
+
+
 def _read_json(path: Path, keys: list[str]) -> dict[str, Any]:
-    try:
+    with _named(path, "the gate of that model"):
         content = json.loads(path.read_text(encoding="utf-8"))
         return {key: content[key] for key in keys}
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing: run the gate of that model again.") from error
-    except (ValueError, KeyError) as error:
-        raise LensbenchError(f"{path} is damaged or out of date: delete it and rerun.") from error

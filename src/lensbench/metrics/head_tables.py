@@ -14,7 +14,7 @@ from lensbench.metrics.bootstrap import Estimate
 from lensbench.metrics.rundata import Block, Run
 from lensbench.metrics.tables import RUN_TABLES
 from lensbench.metrics.tally import Key, Tally
-from lensbench.trace import TraceMeta
+from lensbench.trace_meta import TraceMeta
 
 _KINDS = ("image", "mixed", "text")
 _VALUES = (

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from PIL import Image
 
 from lensbench.errors import DataError, TraceError
 from lensbench.metrics.rundata import Vocabulary
+from lensbench.parquets import DamagedError, read_columns
 from lensbench.pixels import FORMATS
-from lensbench.trace import TraceMeta, read_meta, read_table, stack
+from lensbench.trace import read_meta, read_table, stack
+from lensbench.trace_meta import TraceMeta
 
 #: The view of what is measured over all patches, whichever view they are of.
 ALL_VIEWS = "all"
@@ -159,13 +162,13 @@ def _truth(
 def _manifest(path: Path) -> dict[str, tuple[str, str]]:
     """Return the objects, as JSON, and the picture's place, by sample."""
     try:
-        frame = pd.read_parquet(path, columns=["sample_id", "objects", "image"])
-    except (OSError, ValueError, KeyError) as error:
+        table = read_columns(path, dict.fromkeys(("sample_id", "objects", "image"), pa.string()))
+    except DamagedError as error:
         raise DataError(
             f"{path} is missing or damaged: make the dataset again, or give its folder."
         ) from error
-    pairs = zip(frame["objects"], frame["image"], strict=True)
-    return dict(zip(frame["sample_id"], pairs, strict=True))
+    names, objects, images = (column.to_pylist() for column in table.columns)
+    return dict(zip(names, zip(objects, images, strict=True), strict=True))
 
 
 def _size(path: Path) -> tuple[int, int]:

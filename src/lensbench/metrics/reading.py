@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from lensbench.errors import DataError, TraceError
 from lensbench.metrics.rundata import Block, Groups, Run, Trajectory, Vocabulary
-from lensbench.trace import TraceMeta, read_meta, read_table, stack
+from lensbench.trace import read_meta, read_table, stack
+from lensbench.trace_meta import TraceMeta
 from lensbench.trace_stream import BLOCK, column, sample_ids, stream
 
 SAMPLES = (

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lensbench.errors import TraceError
 from lensbench.metrics.accuracy import language_of_hit
-from lensbench.trace import TraceMeta
+from lensbench.trace_meta import TraceMeta
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ class Vocabulary:
     """What each token id is; an id that the table does not have is an error, not a blank."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
+        if frame.empty:
+            raise TraceError(
+                "vocabulary.parquet has no token: delete the model's folder of results and rerun."
+            )
         self._ids = frame["token_id"].to_numpy()
         self._text = frame["text"].to_numpy(dtype=object)
         self._script = frame["script"].to_numpy(dtype=object)

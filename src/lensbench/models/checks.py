@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from lensbench.errors import GateError
 
@@ -57,6 +57,32 @@ class GateReport:
         ]
         tree = {"model": self.model, "passed": self.passed, "checks": checks}
         return json.dumps(tree, indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> GateReport:
+        """Return the report of `to_json`; a value that is no number comes as NaN.
+
+        Raises:
+            ValueError: if the text is no such report.
+        """
+        try:
+            tree = json.loads(text)
+            model, found = tree["model"], [Check(**check) for check in tree["checks"]]
+            checks = tuple(
+                replace(
+                    c,
+                    value=math.nan if c.value is None else float(c.value),
+                    limit=float(c.limit),
+                )
+                for c in found
+            )
+        except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            raise ValueError("It is no report of the gate.") from error
+        texts = [model, *(c.name for c in checks), *(c.detail for c in checks)]
+        fits = all(isinstance(text, str) for text in texts)
+        if not fits or not all(isinstance(c.passed, bool) for c in checks):
+            raise ValueError("It is no report of the gate.")
+        return cls(model, checks)
 
     def refusal(self) -> str:
         """Return the sentence on the first check that failed, and by how much; "" if none did."""

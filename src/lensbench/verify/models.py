@@ -6,11 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from lensbench.errors import TraceError
-from lensbench.trace import read_meta
-from lensbench.trace_checks import check_table
+from lensbench.models.checks import GateReport
+from lensbench.trace import read_meta, read_table
 from lensbench.verify.problems import Problem
 from lensbench.verify.shard import UNREADABLE
 
@@ -31,24 +29,16 @@ def check_models(root: Path, promised: set[Path]) -> Iterator[Problem]:
 
 def _check_gate(root: Path, path: Path) -> Iterator[Problem]:
     try:
-        checks = json.loads(path.read_text(encoding="utf-8"))["checks"]
-        failed = [
-            check
-            for check in checks
-            if check["passed"] is not True or not float(check["value"]) <= float(check["limit"])
-        ]
-    except UNREADABLE:
+        checks = GateReport.from_json(path.read_text(encoding="utf-8")).checks
+    except (OSError, ValueError):
         yield Problem(root, path, "is no report of the gate")
         return
     if not checks:
         yield Problem(root, path, "has no check: the model never went through the gate")
+    failed = [check for check in checks if not (check.passed and check.value <= check.limit)]
     for check in failed[:1]:
-        yield Problem(
-            root,
-            path,
-            f"says that {check['name']} is {float(check['value']):g}, where "
-            f"{float(check['limit']):g} is allowed",
-        )
+        what = f"says that {check.name} is {check.value:g}, where {check.limit:g} is allowed"
+        yield Problem(root, path, what)
 
 
 def _check_words(root: Path, folder: Path) -> Iterator[Problem]:
@@ -61,13 +51,12 @@ def _check_words(root: Path, folder: Path) -> Iterator[Problem]:
     for table in ("vocabulary", "forms"):
         path = folder / f"{table}.parquet"
         try:
-            meta = read_meta(folder)
-            rows = pq.read_table(path)
-            check_table(table, rows)
-        except (TraceError, *UNREADABLE) as error:
+            meta = read_meta(folder, table)
+            rows = len(read_table(folder, table))
+        except TraceError as error:
             yield Problem(root, path, f"can't be used ({error})")
             continue
         if meta.model != name:
             yield Problem(root, path, f"is of {meta.model}, where model.json says {name}")
-        if table == "vocabulary" and rows.num_rows != size:
-            yield Problem(root, path, f"has {rows.num_rows} tokens, where model.json says {size}")
+        if table == "vocabulary" and rows != size:
+            yield Problem(root, path, f"has {rows} tokens, where model.json says {size}")

@@ -18,6 +18,7 @@ from lensbench.metrics.study_tables import (
 )
 from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
 from lensbench.verify.problems import Problem
+from lensbench.verify.shard import UNREADABLE
 
 #: Columns that are empty where there is nothing to tell; everything else must be known.
 MAY_BE_EMPTY = frozenset(
@@ -62,7 +63,7 @@ def _check_folder(root: Path, folder: Path, tables: Mapping[str, list[str]]) -> 
             continue
         try:
             wrong = _wrong_with(path, columns, (folder.parent.name, folder.name))
-        except (pa.ArrowException, OSError):
+        except UNREADABLE:
             wrong = "is damaged"
         if wrong:
             yield Problem(root, path, wrong)
