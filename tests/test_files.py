@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lensbench.errors import LensbenchError
-from lensbench.files import atomic_path, require_writable, sha256_of
+from lensbench.files import atomic_path, is_nameable, require_writable, sha256_of
 
 
 def test_a_file_appears_whole_when_the_block_ends(tmp_path: Path) -> None:
@@ -99,6 +99,21 @@ def test_sha256_of_a_file(tmp_path: Path) -> None:
     # FIPS 180-2, appendix B.1.
     assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_of(path) == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize("part", ["a", "三"])
+def test_a_name_is_one_if_a_file_can_have_it(tmp_path: Path, part: str) -> None:
+    # Bytes count, not characters: 三 has three.
+    longest = 255 // len(part.encode())
+    (tmp_path / (part * longest)).touch()
+    assert is_nameable(part * longest)
+    assert is_nameable(f"{part * longest}/{part * longest}")
+    with pytest.raises(OSError, match="File name too long"):
+        (tmp_path / (part * (longest + 1))).touch()
+    assert not is_nameable(part * (longest + 1))
+    assert not is_nameable("a\0b")
+    assert not is_nameable("/".join(["abc"] * 257))
+    assert not is_nameable("\ud800" * 86)
 
 
 def test_a_folder_that_another_process_put_there_meanwhile_is_replaced(tmp_path: Path) -> None:

@@ -111,3 +111,13 @@ def sha256_of(path: str | Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_nameable(name: str) -> bool:
+    """Say whether file systems take a name that somebody else chose, with the folders in it.
+
+    Args:
+        name: in UTF-8 at most 255 bytes a part and 1,024 in all, none of them 0.
+    """
+    raw = name.encode("utf-8", "surrogatepass")
+    return b"\0" not in raw and len(raw) <= 1024 and max(map(len, raw.split(b"/"))) <= 255

@@ -135,6 +135,10 @@ def names_outside(path: Path) -> None:
     edit(path, lambda noted: noted["files"].update({"/etc/passwd": "0", "../../x": "0"}))
 
 
+def a_name_without_end(path: Path) -> None:
+    edit(path, lambda noted: noted["files"].update({"x" * 300: "0"}))
+
+
 def a_number_of_text(path: Path) -> None:
     edit(path, lambda gate: gate["checks"][0].update(value="much", passed=True))
     reseal(path)
@@ -206,6 +210,10 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
     ),
     "a seal that names files elsewhere": (
         *("metrics/.made/collect.json", names_outside, "is no seal that can be read"),
+        "snakemake --cores all results/metrics/summary.csv",
+    ),
+    "a seal that names what no file can be called": (
+        *("metrics/.made/collect.json", a_name_without_end, "is no seal that can be read"),
         "snakemake --cores all results/metrics/summary.csv",
     ),
     "a gate whose figure is a text": (

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lensbench.errors import DataError
-from lensbench.files import atomic_path, sha256_of
+from lensbench.files import atomic_path, is_nameable, sha256_of
 from lensbench.lexicon import LANGUAGES
 from lensbench.parquets import DamagedError, read_columns, schema_of
 
@@ -38,7 +38,8 @@ COLUMNS: tuple[str, ...] = (
 _SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=name == "image") for name in COLUMNS])
 #: Key of the file's metadata that holds what is known of the whole manifest, as JSON.
 _ABOUT = b"lensbench"
-_SAMPLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+#: Short enough for the names of files that are made of it.
+_SAMPLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _CONCEPT = re.compile(r"[a-z0-9][a-z0-9-]*:[a-z0-9][a-z0-9-]*")
 
 
@@ -222,7 +223,7 @@ def _problem(row: dict[str, Any]) -> str:
         if not storable(row[name] or ""):
             return f"{name} is {row[name]!r}, which has half a character"
     if not _SAMPLE_ID.fullmatch(row["sample_id"]):
-        return "its id may have only letters, digits, points, hyphens and underscores"
+        return "its id may have only letters, digits, points, hyphens and underscores, up to 200"
     for name, allowed in (("kind", KINDS), ("style", STYLES), ("language", LANGUAGES)):
         if row[name] not in allowed:
             return f"{name} is {row[name]!r}, not one of {', '.join(allowed)}"
@@ -240,8 +241,10 @@ def _problem_of_image(row: dict[str, Any]) -> str:
     if not row["image"]:
         return "an image sample names no picture"
     path = PurePosixPath(row["image"])
-    if path.is_absolute() or ".." in path.parts or "\\" in row["image"] or "\0" in row["image"]:
+    if path.is_absolute() or ".." in path.parts or "\\" in row["image"]:
         return f"its picture {row['image']!r} lies outside the dataset's folder"
+    if not is_nameable(row["image"]):
+        return f"its picture {row['image'][:40]!r} has a name that no file can have"
     return ""
 
 

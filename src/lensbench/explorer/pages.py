@@ -17,7 +17,7 @@ from lensbench.explorer.sample import Sample, Vocabulary
 from lensbench.files import atomic_path
 
 CARDS = "cards.json"
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 def write_pages(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lensbench.files import sha256_of
+from lensbench.files import is_nameable, sha256_of
 from lensbench.made import FOLDER, digest_of_traces
 from lensbench.verify.leftovers import SCRATCH
 from lensbench.verify.problems import Problem
@@ -66,6 +66,6 @@ def _of_texts(value: Any) -> dict[str, str]:
         raise TypeError
     for key, text in value.items():
         path = PurePosixPath(key)
-        if not isinstance(text, str) or ".." in path.parts or "\0" in key:
+        if not isinstance(text, str) or ".." in path.parts or not is_nameable(key):
             raise TypeError
     return value
