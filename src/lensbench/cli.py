@@ -26,7 +26,7 @@ from lensbench.cli_options import (
     settings_of,
 )
 from lensbench.compare_cli import register as register_compare
-from lensbench.errors import LensbenchError, sentence_of
+from lensbench.errors import LensbenchError, panics_told, sentence_of
 from lensbench.explorer_cli import register as register_explorer
 from lensbench.imported_cli import register as register_import
 from lensbench.lexicon_cli import lexicon
@@ -60,7 +60,8 @@ def stage() -> Callable[[Callable[..., None]], Callable[..., None]]:
 def main() -> None:
     """Run the command line; bad input ends it with one sentence and exit status 1."""
     try:
-        app()
+        with panics_told("What was read"):
+            app()
     except LensbenchError as error:
         print(f"lensbench: {error}", file=sys.stderr)
         raise SystemExit(1) from None

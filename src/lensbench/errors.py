@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _MEMORY = "Memory ran out: close other programs or use a machine with more, then run again."
 
@@ -52,6 +54,28 @@ def _shown(character: str) -> str:
 def reason_of(error: BaseException) -> str:
     """Return in one line what an error of another library says, at most 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@contextmanager
+def panics_told(what: str) -> Iterator[None]:
+    """Tell in one sentence where a library that is written in Rust gives up.
+
+    Its PanicException is no Exception, so that nothing else meets it, and can't be imported.
+
+    Args:
+        what: was given to the library.
+
+    Raises:
+        ModelError: in the place of the panic.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ModelError(
+            f"{what} can't be used: a library gave up on it ({reason_of(error)}), so copy it anew."
+        ) from error
 
 
 def sentence_of(error: BaseException) -> str | None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lensbench.errors import DataError, LensbenchError, reason_of, sentence_of
+from lensbench.errors import DataError, LensbenchError, panics_told, reason_of, sentence_of
 from lensbench.models.batches import join
 from lensbench.models.prompt import Encoded, Prompter, open_picture
 from lensbench.variants import NATIVE, shown
@@ -88,7 +88,8 @@ def prepare_sample(
         pictures = []
         if row["image"] is not None:
             pictures = [shown(open_picture(folder / row["image"]), variant)]
-        encoded = prompter.encode([row], pictures)
+        with panics_told(f"{prompter.name}'s tokenizer"):
+            encoded = prompter.encode([row], pictures)
         prompter.check_length(encoded, new_tokens)
     except DataError as error:
         return Prepared(row, None, str(error))

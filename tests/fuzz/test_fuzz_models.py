@@ -91,6 +91,11 @@ def _with_token(tree: Any, token: str, number: int) -> Any:
     return tree | {"model": model | {"vocab": model["vocab"] | {token: number}}}
 
 
+def _with_prefix(tree: Any) -> Any:
+    """Return a tokenizer's tree by which parts of tokens begin longer than they are."""
+    return tree | {"model": tree["model"] | {"continuing_subword_prefix": "longer than all"}}
+
+
 def test_folders_of_models(fuzz: Fuzz, tmp_path_factory: Any) -> None:
     files = model_files(tmp_path_factory.mktemp("model"))
     trees = {n: json.loads(content) for n, content in files.items() if n.endswith(".json")}
@@ -125,6 +130,8 @@ def test_folders_of_models(fuzz: Fuzz, tmp_path_factory: Any) -> None:
     given = [("config.json", _json(tree)) for tree in examples]
     # Once the end of the process, when the tokenizer was written down: the gaps fill the memory.
     given.append(("tokenizer.json", _json(_with_token(trees["tokenizer.json"], "far", 2**31))))
+    # Once a panic of the tokenizers' library, which is no Exception.
+    given.append(("tokenizer.json", _json(_with_prefix(trees["tokenizer.json"]))))
     # Once a TypeError when the first prompt was held to its length.
     odd = trees["tokenizer_config.json"] | {"model_max_length": "far"}
     given.append(("tokenizer_config.json", _json(odd)))

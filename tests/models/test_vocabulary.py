@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,7 +13,8 @@ from tests.planted import text_model, token_id, tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from lensbench.errors import ModelError
+from lensbench.cli import main
+from lensbench.errors import ModelError, panics_told
 from lensbench.lens.groups import token_groups
 from lensbench.lexicon import Lexicon
 from lensbench.models.load import load_model
@@ -174,14 +177,55 @@ def test_groups_count_a_token_once_for_its_first_language():
         token_groups(vocabulary, forms, ("Latin", "Han"), ("en", "zh", "fr", "de"), 4)
 
 
+def folder_with(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Write a tiny model whose tokenizer is changed."""
+    made = text_model("llama")
+    made.model.save_pretrained(folder)
+    made.processor.save_pretrained(folder)
+    path = folder / "tokenizer.json"
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    change(tree["model"])
+    path.write_text(json.dumps(tree), encoding="utf-8")
+    return folder
+
+
 def test_a_token_of_a_number_that_no_vocabulary_reaches_is_refused(tmp_path: Path) -> None:
     """Once its tokenizer was written down, which ends the process for lack of memory."""
-    made = text_model("llama")
-    made.model.save_pretrained(tmp_path)
-    made.processor.save_pretrained(tmp_path)
-    path = tmp_path / "tokenizer.json"
-    tree = json.loads(path.read_text(encoding="utf-8"))
-    tree["model"]["vocab"]["far\n"] = 2**24
-    path.write_text(json.dumps(tree), encoding="utf-8")
+    folder = folder_with(tmp_path, lambda model: model["vocab"].update({"far\n": 2**24}))
     with pytest.raises(ModelError, match=r"numbers the token 'far\\n' 16,777,216, where no vocab"):
-        load_model("m", f"folder:{tmp_path}", dtype="float32", device="cpu")
+        load_model("m", f"folder:{folder}", dtype="float32", device="cpu")
+
+
+def panics(model: dict[str, Any]) -> None:
+    """Cut more off the second half of a merge than it has."""
+    model["continuing_subword_prefix"] = "longer than all"
+
+
+def test_a_panic_of_the_tokenizers_library_is_one_sentence(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, panics)
+    # It is met by no `except Exception`.
+    with pytest.raises(BaseException, match="out of range") as caught:
+        Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert not isinstance(caught.value, Exception)
+    with pytest.raises(ModelError, match=r"can't be used: a library gave up on it \(range"):
+        load_model("m", f"folder:{folder}", dtype="float32", device="cpu")
+
+
+def test_the_command_tells_a_panic_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder_with(tmp_path, panics) / "tokenizer.json"
+    monkeypatch.setattr("lensbench.cli.app", lambda: Tokenizer.from_file(str(file)))
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    said = capsys.readouterr().err
+    assert said.startswith("lensbench: What was read can't be used: a library gave up on it (range")
+    assert said.count("\n") == 1
+
+
+def test_other_errors_than_panics_pass_as_they_are() -> None:
+    for error in (KeyboardInterrupt(), ValueError("x"), SystemExit(3)):
+        with pytest.raises(type(error)) as caught, panics_told("It"):
+            raise error
+        assert caught.value is error

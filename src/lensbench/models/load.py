@@ -24,7 +24,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
-from lensbench.errors import LensbenchError, ModelError, reason_of, sentence_of
+from lensbench.errors import LensbenchError, ModelError, panics_told, reason_of, sentence_of
 from lensbench.limits import limited
 from lensbench.models.anatomy import Anatomy, find_anatomy, text_config
 from lensbench.models.batches import join, same
@@ -150,7 +150,7 @@ def load_model(
     else:
         check_sizes(local_folder(origin), files)
     try:
-        with _bounded(str(origin), files, where):
+        with panics_told(str(origin)), _bounded(str(origin), files, where):
             task, model, processor, missing = _load(
                 origin,
                 DTYPES[precision],
@@ -172,11 +172,12 @@ def load_model(
             reason = "its weights have other shapes than its configuration says, so copy it anew"
         raise ModelError(f"{origin} can't be loaded: {reason}") from error
     try:
-        loaded = prepare(name, model, processor, task, origin, precision, missing, placing)
-        if verify:
-            from lensbench.models.gate import run_gate
+        with panics_told(str(origin)):
+            loaded = prepare(name, model, processor, task, origin, precision, missing, placing)
+            if verify:
+                from lensbench.models.gate import run_gate
 
-            run_gate(loaded).require()
+                run_gate(loaded).require()
     except LensbenchError:
         raise
     # Settings that no loader looks at first show when a prompt is encoded or a pass is made.
