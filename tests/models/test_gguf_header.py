@@ -56,11 +56,11 @@ def test_numbers_and_tensors_are_those_that_the_library_reads(
 ) -> None:
     path = written(tmp_path / "m.gguf", endian=endian)
     reader = GGUFReader(path)
-    whole = {
-        name: field.contents()
+    whole = [
+        (name, field.contents())
         for name, field in reader.fields.items()
         if len(field.types) == 1 and field.types[0] in WHOLE and not name.startswith("GGUF.")
-    }
+    ]
     assert len(whole) == len(WHOLE) + 1
     tensors, found = header_of(path)
     assert found == whole
@@ -72,6 +72,28 @@ def test_more_blocks_than_tensors_are_refused(tmp_path: Path) -> None:
     check_gguf(written(tmp_path / "n.gguf", blocks=70, tensors=70))
     with pytest.raises(ModelError, match=r"block_count = 64,003, but it holds 5 tensors"):
         check_gguf(written(tmp_path / "o.gguf", blocks=64_003))
+
+
+def test_widths_are_no_counts_and_no_key_hides_another(tmp_path: Path) -> None:
+    """A mixture of experts has widths of thousands; a list of one is a number to the library."""
+    path = tmp_path / "m.gguf"
+    for wrong, numbers in {
+        "": {"qwen3moe.expert_feed_forward_length": 768, "qwen3moe.expert_used_count": 8},
+        "llama.block_count = 999": {"llama.block_count": 999, "other.block_count": 3},
+        "llama.expert_count = 777": {"llama.expert_count": [777]},
+    }.items():
+        writer = GGUFWriter(path, "llama")
+        for key, value in numbers.items():
+            add = writer.add_array if isinstance(value, list) else writer.add_uint32
+            add(key, value)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
+        if wrong:
+            with pytest.raises(ModelError, match=wrong):
+                check_gguf(path)
+        else:
+            check_gguf(path)
 
 
 def test_tensors_that_are_only_claimed_do_not_count(tmp_path: Path) -> None:

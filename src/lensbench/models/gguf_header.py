@@ -24,8 +24,10 @@ _WHOLE = frozenset("BbHhIiQq")
 _SHORTEST = 24
 
 
-def header_of(path: str | Path) -> tuple[int, dict[str, int]]:
-    """Return how many tensors a file says that it has, and its whole numbers by their keys.
+def header_of(path: str | Path) -> tuple[int, list[tuple[str, int]]]:
+    """Return how many tensors a file says that it has, and its whole numbers with their keys.
+
+    A list of one number is that number, as the library takes it, and no key hides another.
 
     Raises:
         ValueError: if it is no GGUF file, or its header goes on beyond its end.
@@ -41,7 +43,7 @@ class _Header:
     def __init__(self, raw: mmap.mmap) -> None:
         self._raw, self._at, self._order = raw, 0, "<"
 
-    def read(self) -> tuple[int, dict[str, int]]:
+    def read(self) -> tuple[int, list[tuple[str, int]]]:
         if self._bytes(4) != _MAGIC:
             raise ValueError("It is no GGUF file.")
         version = self._bytes(4)
@@ -50,30 +52,32 @@ class _Header:
         if struct.unpack(f"{self._order}I", version)[0] not in _VERSIONS:
             raise ValueError("It is of another version of GGUF.")
         tensors, n_keys = self._whole("Q"), self._whole("Q")
-        found: dict[str, int] = {}
+        found = []
         for _ in range(n_keys):
             key = self._bytes(self._whole("Q")).decode("utf-8", "replace")
-            kind = self._whole("I")
-            if _SCALARS.get(kind, "") in _WHOLE:
-                found[key] = self._whole(_SCALARS[kind])
-            else:
-                self._skip(kind, _DEEPEST)
+            found += [(key, value) for value in self._value(self._whole("I"), _DEEPEST)]
         return min(tensors, len(self._raw) // _SHORTEST), found
 
-    def _skip(self, kind: int, deepest: int) -> None:
+    def _value(self, kind: int, deepest: int) -> list[int]:
+        """Step over a value, and return it in a list if it is a whole number."""
+        if _SCALARS.get(kind, "") in _WHOLE:
+            return [self._whole(_SCALARS[kind])]
         if kind in _SCALARS:
             self._step(struct.calcsize(_SCALARS[kind]))
         elif kind == _STRING:
             self._step(self._whole("Q"))
         elif kind == _ARRAY and deepest:
             of, n = self._whole("I"), self._whole("Q")
+            if n == 1:
+                return self._value(of, deepest - 1)
             if of in _SCALARS:
                 self._step(n * struct.calcsize(_SCALARS[of]))
-                return
+                return []
             for _ in range(n):
-                self._skip(of, deepest - 1)
+                self._value(of, deepest - 1)
         else:
             raise ValueError("It has a value of an unknown type.")
+        return []
 
     def _whole(self, kind: str) -> int:
         layout = f"{self._order}{kind}"

@@ -14,6 +14,7 @@ from lensbench.models.gguf_header import header_of
 _LONGEST = 2**24
 #: How a configuration calls a number of modules that are built one by one, and how it does not.
 _LIMITS = ("max_", "first_")
+_GGUF_COUNTS = ("block_count", "expert_count")
 _COUNTS = ("layer", "depth", "expert", "block", "stage", "codebook")
 
 
@@ -54,8 +55,7 @@ def check_gguf(path: str | Path) -> None:
         raise ModelError(
             f"{path} can't be loaded: it is no GGUF file or is damaged, so copy it anew."
         ) from error
-    # "llama.block_count", where a configuration has "num_hidden_layers".
-    counts = list(_counts({key.rpartition(".")[2]: value for key, value in numbers.items()}))
+    counts = [(key, number) for key, number in numbers if key.endswith(_GGUF_COUNTS)]
     _hold(Path(path), counts, tensors, "it holds")
 
 
