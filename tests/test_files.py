@@ -113,7 +113,7 @@ def test_a_name_is_one_if_a_file_can_have_it(tmp_path: Path, part: str) -> None:
     assert not is_nameable(part * (longest + 1))
     assert not is_nameable("a\0b")
     assert not is_nameable("/".join(["abc"] * 257))
-    assert not is_nameable("\ud800" * 86)
+    assert not is_nameable("\ud800")
 
 
 def test_a_folder_that_another_process_put_there_meanwhile_is_replaced(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -37,6 +38,34 @@ def test_columns_are_read_in_the_order_that_is_asked_for(tmp_path: Path) -> None
     assert table.schema.field("name").type == pa.string()
     only = read_columns(path, {"value": pa.int32()}, pa.compute.field("value") > 1)
     assert only.to_pydict() == {"value": [2]}
+
+
+def test_groups_without_any_row_that_is_wanted_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    names = [f"n{place:03}" for place in range(100)]
+    table = pa.table({"name": names, "value": pa.array(range(100), pa.int32())})
+    pq.write_table(table, path, row_group_size=10)
+    whole = path.read_bytes()
+    # All but the third group can't be read.
+    about = pq.read_metadata(path)
+    spoilt = bytearray(whole)
+    for group in set(range(10)) - {2}:
+        for place in range(2):
+            column = about.row_group(group).column(place)
+            start = column.dictionary_page_offset or column.data_page_offset
+            spoilt[start : start + column.total_compressed_size] = bytes(
+                column.total_compressed_size
+            )
+    path.write_bytes(spoilt)
+    wanted = (pc.field("name") >= "n023") & (pc.field("name") <= "n027")
+    read = read_columns(
+        path, KINDS, wanted & pc.is_in(pc.field("name"), pa.array(["n024", "n900"]))
+    )
+    assert read.to_pydict() == {"name": ["n024"], "value": [24]}
+    nothing = read_columns(path, KINDS, pc.field("name") > "z")
+    assert nothing.to_pydict() == {"name": [], "value": []}
+    with pytest.raises(DamagedError, match="damaged"):
+        read_columns(path, KINDS)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,10 @@ def is_nameable(name: str) -> bool:
     """Say whether file systems take a name that somebody else chose, with the folders in it.
 
     Args:
-        name: in UTF-8 at most 255 bytes a part and 1,024 in all, none of them 0.
+        name: at most 255 bytes a part and 1,024 in all, none of them 0.
     """
-    raw = name.encode("utf-8", "surrogatepass")
+    try:
+        raw = os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
     return b"\0" not in raw and len(raw) <= 1024 and max(map(len, raw.split(b"/"))) <= 255

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from lensbench.footers import stands_for
@@ -47,7 +48,8 @@ def read_columns(
     Args:
         path: the file.
         kinds: name → type of each column that is wanted, in the order that they come in.
-        filters: which rows; all by default.
+        filters: which rows, by those columns; all by default. Groups of rows that have none by
+            their statistics are not read.
 
     Returns:
         The columns, without the file's metadata.
@@ -59,13 +61,12 @@ def read_columns(
     _check_kinds(schema_of(path), kinds)
     try:
         _check_size(path)
-        table: pa.Table = pq.read_table(
-            path,
-            columns=list(kinds),
-            filters=filters,
-            read_dictionary=_words(kinds),
-            partitioning=None,
-        )
+        with pq.ParquetFile(path, read_dictionary=_words(kinds)) as file:
+            if filters is None:
+                table = file.read(columns=list(kinds))
+            else:
+                table = file.read_row_groups(_groups(path, filters), columns=list(kinds))
+                table = table.filter(filters)
         return _spelled(table, kinds, _most(path))
     except DamagedError:
         raise
@@ -162,6 +163,15 @@ def _check_size(path: str | Path) -> None:
     total = stands_for(path)
     if total > _most(path):
         raise DamagedError(f"stands for {total:,} bytes, too many for its size")
+
+
+def _groups(path: str | Path, filters: pc.Expression) -> list[int]:
+    """Return the groups of rows that may have some that are wanted.
+
+    Told of the file as it is: of columns that are read as dictionaries no group is left out.
+    """
+    parts = ds.dataset(path, format="parquet").get_fragments()
+    return [group.id for part in parts for group in part.subset(filters).row_groups]
 
 
 def _words(kinds: Mapping[str, pa.DataType]) -> list[str]:

@@ -7,7 +7,7 @@ A shard is a folder with `samples`, `trajectory`, `heads` and `floors`; a model'
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,6 +210,27 @@ def read_meta(folder: str | Path, table: str | None = None) -> TraceMeta:
     names = ("samples", "vocabulary", "forms")
     name = table or next((n for n in names if (path / f"{n}.parquet").exists()), "samples")
     return meta_of(path / f"{name}.parquet")
+
+
+def read_meta_of_all(folder: str | Path, tables: Iterable[str]) -> TraceMeta:
+    """Return what a shard says about itself, once all of some tables say the same.
+
+    Args:
+        folder: the shard's folder.
+        tables: names of its tables, beside `samples`.
+
+    Raises:
+        TraceError: if a table is missing, damaged, of another schema or of another run.
+    """
+    path = Path(folder)
+    meta = read_meta(path, "samples")
+    for name in tables:
+        if read_meta(path, name) != meta:
+            raise TraceError(
+                f"{path / name}.parquet is not of the same run as samples.parquet: delete the "
+                f"folder {path} and rerun."
+            )
+    return meta
 
 
 def check_folder(folder: str | Path) -> None:

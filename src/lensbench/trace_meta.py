@@ -105,7 +105,8 @@ def _wrong(values: Mapping[str, Any]) -> str:
         listed = value if kind.startswith("tuple") and isinstance(value, list) else [value]
         fits = isinstance(value, list) == kind.startswith("tuple")
         if "int" in kind:
-            fits &= all(type(each) is int and 0 <= each < 2**31 for each in listed)
+            most = _MOST_LABELS if field.name in ("n_layers", "n_heads", "k") else 2**31 - 1
+            fits &= all(type(each) is int and 0 <= each <= most for each in listed)
         else:
             fits &= all(isinstance(each, str) for each in listed)
         if not fits or len(listed) > _MOST_LABELS:

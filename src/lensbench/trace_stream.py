@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from lensbench.errors import TraceError
 from lensbench.parquets import DamagedError, read_batches
-from lensbench.trace import read_meta
+from lensbench.trace import read_meta_of_all
 from lensbench.trace_checks import check_values
 from lensbench.trace_schema import TABLES
 
@@ -36,14 +36,8 @@ def stream(
             `samples`, a value is not what it may be, or rows don't go on with the samples.
     """
     path = Path(folder)
-    meta = read_meta(path, "samples")
-    for name in tables:
-        # Each file says of which schema and run it is.
-        if read_meta(path, name) != meta:
-            raise TraceError(
-                f"{path / name}.parquet is not of the same run as samples.parquet: delete the "
-                f"folder {path} and rerun."
-            )
+    # Each file says of which schema and run it is.
+    meta = read_meta_of_all(path, tables)
     rows = {name: _Rows(path, name, columns, meta.widths) for name, columns in tables.items()}
     samples = rows.pop("samples")
     while (found := samples.first(block)) is not None:

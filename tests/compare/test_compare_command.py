@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -232,6 +233,40 @@ def test_a_value_that_can_t_be_is_refused(
     said = refused(lensbench("compare", str(a), str(b)))
     assert f"column {column}" in said
     assert says in said
+
+
+def rewrite(folder: Path, table: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    path = folder / f"{table}.parquet"
+    pq.write_table(change(pq.read_table(path, partitioning=None)), path)
+
+
+def saying(table: pa.Table, **what: object) -> pa.Table:
+    about = json.loads(table.schema.metadata[b"lensbench"]) | what
+    return table.replace_schema_metadata({b"lensbench": json.dumps(about)})
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "says"),
+    [
+        ("trajectory", lambda t: saying(t, k=K - 1), "is not of the same run as samples.parquet"),
+        ("lenses", lambda t: saying(t, model="other"), "is not of the same run as samples"),
+        ("lenses", lambda t: pa.concat_tables([t, t]), "lenses of .* has a row twice"),
+        ("heads", lambda t: pa.concat_tables([t, t]), "heads of .* has a row twice"),
+        ("trajectory", lambda t: t.slice(1), "lacks a layer of a step"),
+        ("trajectory", lambda t: t.slice(0, 0), "lacks a layer of a step, or a sample"),
+    ],
+)
+def test_tables_that_do_not_hold_together_are_refused(
+    tmp_path: Path,
+    lensbench: Command,
+    table: str,
+    change: Callable[[pa.Table], pa.Table],
+    says: str,
+) -> None:
+    a, b, _ = two(tmp_path)
+    for side in (a, b):
+        rewrite(shard(side), table, change)
+    assert re.search(says, refused(lensbench("compare", str(a), str(b))))
 
 
 def test_a_shard_of_another_schema_is_refused(tmp_path: Path, lensbench: Command) -> None:

@@ -105,10 +105,21 @@ def test_missing_and_damaged_are_named(runs: tuple[list[Path], list[Path]], tmp_
         {"model": "x", "checks": [[1]]},
         {"model": "x", "checks": [check | {"limit": {}}]},
         {"model": 1, "checks": [check]},
+        {"model": "\ud800", "checks": [check]},
+        {"model": "x", "checks": [check | {"value": "0.1"}]},
+        {"model": "x", "checks": [check | {"limit": True}]},
         [],
     ):
         (broken / "gate.json").write_text(json.dumps(gate))
         with pytest.raises(DataError, match=r"gate\.json is damaged or out of date"):
+            collect(folders, [broken])
+    about = json.loads((models[0] / "model.json").read_text())
+    changes: list[dict[str, object]] = [
+        *({"model": 1}, {"n_layers": "8"}, {"source": []}, {"dtype": "\ud800"}),
+    ]
+    for change in changes:
+        (broken / "model.json").write_text(json.dumps(about | change))
+        with pytest.raises(DataError, match=r"model\.json is damaged or out of date"):
             collect(folders, [broken])
     (broken / "model.json").unlink()
     with pytest.raises(DataError, match=r"model\.json is missing"):

@@ -10,9 +10,11 @@ from typing import Any
 from lensbench import parquets
 from lensbench.errors import DataError, TraceError
 from lensbench.parquets import DamagedError
-from lensbench.trace import read_meta
+from lensbench.trace import read_meta_of_all
 from lensbench.trace_meta import TraceMeta
 
+#: Tables of a shard that are read beside `samples`.
+COMPARED = ("trajectory", "heads", "lenses")
 #: What of a shard's provenance says where its samples lie and not how they were read.
 _PLACE = {
     "shard", "n_shards", "first_sample", "n_samples", "n_rejected", "files",
@@ -131,7 +133,7 @@ def _results_above(run: Path) -> Path | None:
 
 
 def _as_runs(shards: list[Path], results: Path | None) -> dict[tuple[str, str], Run]:
-    metas = [read_meta(shard) for shard in shards]
+    metas = [read_meta_of_all(shard, COMPARED) for shard in shards]
     first = metas[0]
     for shard, meta in zip(shards, metas, strict=True):
         if _shape(meta) != _shape(first):

@@ -85,6 +85,7 @@ class Tallies:
             "gold_logprob", *_PLAIN,
         ]  # fmt: skip
         a, b = _aligned(block, "trajectory", columns, ("step", "layer"), ids, steps, name)
+        _check_layers(a, len(ids), name)
         apart = self._differences
         for column, measure in _PLAIN.items():
             apart[measure].add(a[column], b[column])
@@ -130,6 +131,9 @@ class Tallies:
         for folders in (block.left, block.right):
             found = rows_of(folders, "lenses", ["lens", "layer", "final_logprob"], block.ids)
             frames.append(_kept(pd.DataFrame(found), block.ids, ids))
+        for frame in frames:
+            if frame.duplicated(keys).any():
+                raise _twice("lenses", name)
         # A lens that only one was read with has nothing to be held against; y may have changed.
         both = frames[0].merge(frames[1], on=keys, suffixes=("_a", "_b"), validate="1:1")
         self._differences["lens_logprob"].add(
@@ -184,7 +188,25 @@ def _aligned(
             f"{table} of {name} has other layers, steps or heads for the same samples in the two: "
             "one of them is damaged, so delete it and rerun."
         )
+    named = [sides[0][key] for key in ("sample", *keys)]
+    if np.all([values[1:] == values[:-1] for values in named], axis=0).any():
+        raise _twice(table, name)
     return sides[0], sides[1]
+
+
+def _check_layers(rows: dict[str, np.ndarray], n: int, name: str) -> None:
+    """Refuse rows, sorted, of n samples that have not every layer at each step, from step 0."""
+    layers = int(rows["layer"].max(initial=0)) + 1
+    whole = len(rows["layer"]) % layers == 0 and int((rows["step"] == 0).sum()) == n * layers
+    if not whole or (rows["layer"].reshape(-1, layers) != np.arange(layers)).any():
+        raise TraceError(
+            f"trajectory of {name} lacks a layer of a step, or a sample: delete its traces and "
+            "rerun."
+        )
+
+
+def _twice(table: str, name: str) -> TraceError:
+    return TraceError(f"{table} of {name} has a row twice: delete its traces and rerun.")
 
 
 def _refuse_other_samples(name: str, left: pd.DataFrame, right: pd.DataFrame) -> None:

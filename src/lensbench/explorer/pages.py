@@ -79,7 +79,8 @@ def _pages(
         name = sample.about["sample_id"]
         if not _FILE_NAME.fullmatch(name):
             raise LensbenchError(
-                f"The sample {name!r} can't name a file: use letters, digits, points and hyphens."
+                f"The sample {name!r} can't name a file: use letters, digits, points and hyphens, "
+                "up to 200."
             )
         picture, thumbnail = (None, None) if sample.picture is None else embedded(sample.picture)
         yield (

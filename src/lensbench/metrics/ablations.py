@@ -117,7 +117,7 @@ def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         about["model"]["model"], about["dataset"], about["options"]["mode"]
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: run lensbench ablate for that run.") from error
-    except (DamagedError, KeyError, TypeError, ValueError) as error:
+    except (DamagedError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged or out of date: delete it and rerun.") from error
     return frame, about
 

@@ -22,6 +22,8 @@ from lensbench.models.checks import GateReport
 from lensbench.parquets import DamagedError, read_own
 
 _ROWS = 65_536
+#: What model.json counts; all else that is collected of it is text.
+_WHOLE_NUMBERS = ("n_layers", "n_heads", "n_parameters", "vocabulary_size")
 
 
 def collect(
@@ -50,7 +52,7 @@ def collect(
     }
     models, checks = [], []
     for folder in model_folders:
-        models.append(_read_json(Path(folder) / "model.json", MODEL_TABLES["models"]))
+        models.append(_read_model(Path(folder) / "model.json"))
         gate = _read_gate(Path(folder) / "gate.json")
         for check in gate.checks:
             row = {"model": gate.model, "check": check.name, **asdict(check)}
@@ -173,6 +175,7 @@ def _named(path: Path, maker: str = "the metrics of that run") -> Iterator[None]
         ValueError,
         KeyError,
         TypeError,
+        AttributeError,
         RecursionError,
         DamagedError,
     ) as error:
@@ -184,7 +187,13 @@ def _read_gate(path: Path) -> GateReport:
         return GateReport.from_json(path.read_text(encoding="utf-8"))
 
 
-def _read_json(path: Path, keys: list[str]) -> dict[str, Any]:
+def _read_model(path: Path) -> dict[str, Any]:
     with _named(path, "the gate of that model"):
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {key: content[key] for key in keys}
+        for key in MODEL_TABLES["models"]:
+            if key in _WHOLE_NUMBERS:
+                if type(content[key]) is not int:
+                    raise TypeError(key)
+            elif content[key] is not None:
+                content[key].encode()
+        return {key: content[key] for key in MODEL_TABLES["models"]}

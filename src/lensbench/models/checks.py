@@ -67,22 +67,18 @@ class GateReport:
         """
         try:
             tree = json.loads(text)
-            model, found = tree["model"], [Check(**check) for check in tree["checks"]]
-            checks = tuple(
-                replace(
-                    c,
-                    value=math.nan if c.value is None else float(c.value),
-                    limit=float(c.limit),
-                )
-                for c in found
-            )
-        except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            found = [Check(**check) for check in tree["checks"]]
+            read = [c if c.value is not None else replace(c, value=math.nan) for c in found]
+            report = cls(tree["model"], tuple(read))
+            texts = "".join([report.model, *(c.name for c in read), *(c.detail for c in read)])
+            texts.encode()
+        except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
             raise ValueError("It is no report of the gate.") from error
-        texts = [model, *(c.name for c in checks), *(c.detail for c in checks)]
-        fits = all(isinstance(text, str) for text in texts)
-        if not fits or not all(isinstance(c.passed, bool) for c in checks):
-            raise ValueError("It is no report of the gate.")
-        return cls(model, checks)
+        for c in read:
+            numbers = {type(c.value), type(c.limit)} <= {int, float} and math.isfinite(c.limit)
+            if not numbers or type(c.passed) is not bool:
+                raise ValueError("It is no report of the gate.")
+        return report
 
     def refusal(self) -> str:
         """Return the sentence on the first check that failed, and by how much; "" if none did."""

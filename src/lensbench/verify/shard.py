@@ -15,8 +15,8 @@ from lensbench.errors import TraceError
 from lensbench.files import sha256_of
 from lensbench.parquets import DamagedError, read_columns, schema_of
 from lensbench.trace_checks import check_shard, check_table
-from lensbench.trace_meta import TraceMeta
-from lensbench.trace_schema import ASKED_TABLES, SCHEMA_VERSION, SHARD_TABLES, TABLES
+from lensbench.trace_meta import TraceMeta, meta_of
+from lensbench.trace_schema import ASKED_TABLES, SHARD_TABLES, TABLES
 from lensbench.verify.problems import Problem
 
 PROVENANCE = "provenance.json"
@@ -69,7 +69,7 @@ def read_shard(root: Path, folder: Path, promised: set[Path]) -> tuple[Shard | N
         return None, problems
     try:
         return _read(folder, noted), []
-    except (TraceError, DamagedError, *UNREADABLE) as error:
+    except (TraceError, *UNREADABLE) as error:
         what = str(error).rstrip(".").split("\n")[0]
         return None, [Problem(root, folder, f"breaks the schema of traces ({what})")]
 
@@ -96,16 +96,14 @@ def _read(folder: Path, noted: dict[str, Any]) -> Shard:
     tables, metas = {}, {}
     for name in sorted(file.removesuffix(".parquet") for file in noted["files"]):
         path = folder / f"{name}.parquet"
-        given = schema_of(path)
-        text = (given.metadata or {}).get(b"lensbench", b"{}")
-        version = json.loads(text).get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise TraceError(f"{name} is of schema {version}, this is {SCHEMA_VERSION}")
-        metas[name] = TraceMeta.from_json(text)
+        metas[name] = meta_of(path)
         schema = TABLES[name].arrow(metas[name].widths)
-        if not given.remove_metadata().equals(schema):
-            raise TraceError(f"the columns of {name} are not those of the schema")
-        table = read_columns(path, {field.name: field.type for field in schema})
+        try:
+            if not schema_of(path).remove_metadata().equals(schema):
+                raise TraceError(f"the columns of {name} are not those of the schema")
+            table = read_columns(path, {field.name: field.type for field in schema})
+        except DamagedError as error:
+            raise TraceError(f"{path.name} {error}") from error
         keys = [(key, "ascending") for key in TABLES[name].keys]
         tables[name] = table.take(pc.sort_indices(table, sort_keys=keys)).combine_chunks()
         check_table(name, tables[name])
