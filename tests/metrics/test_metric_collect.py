@@ -108,6 +108,9 @@ def test_missing_and_damaged_are_named(runs: tuple[list[Path], list[Path]], tmp_
         {"model": "\ud800", "checks": [check]},
         {"model": "x", "checks": [check | {"value": "0.1"}]},
         {"model": "x", "checks": [check | {"limit": True}]},
+        {"model": "x", "checks": [check | {"limit": 10**400}]},
+        {"model": "x", "checks": [check | {"value": 10**400}]},
+        {"model": "x", "checks": {"a": check}},
         [],
     ):
         (broken / "gate.json").write_text(json.dumps(gate))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from lensbench.errors import GateError
 
@@ -67,17 +68,11 @@ class GateReport:
         """
         try:
             tree = json.loads(text)
-            found = [Check(**check) for check in tree["checks"]]
-            read = [c if c.value is not None else replace(c, value=math.nan) for c in found]
-            report = cls(tree["model"], tuple(read))
-            texts = "".join([report.model, *(c.name for c in read), *(c.detail for c in read)])
-            texts.encode()
-        except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
+            report = cls(tree["model"], tuple(_read(check) for check in tree["checks"]))
+            texts = [report.model, *(c.name + c.detail for c in report.checks)]
+            "".join(texts).encode()
+        except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueError("It is no report of the gate.") from error
-        for c in read:
-            numbers = {type(c.value), type(c.limit)} <= {int, float} and math.isfinite(c.limit)
-            if not numbers or type(c.passed) is not bool:
-                raise ValueError("It is no report of the gate.")
         return report
 
     def refusal(self) -> str:
@@ -106,3 +101,13 @@ def check(name: str, value: float, limit: float, detail: str) -> Check:
     """Return a check; a value that is no number doesn't pass."""
     # A value that is no number fails every comparison, so it is never let through.
     return Check(name, float(value), float(limit), bool(value <= limit), detail)
+
+
+def _read(tree: dict[str, Any]) -> Check:
+    """Return a check of a report's JSON; what is no check raises what it likes."""
+    given = Check(**tree)
+    value = math.nan if given.value is None else given.value
+    numbers = {type(value), type(given.limit)} <= {int, float} and math.isfinite(given.limit)
+    if not numbers or type(given.passed) is not bool:
+        raise TypeError("no check")
+    return replace(given, value=float(value), limit=float(given.limit))
