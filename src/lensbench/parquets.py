@@ -23,6 +23,13 @@ LARGEST = 256 * 2**20
 RATIO = 100
 
 
+#: What reading a file raises that somebody else, or nobody, wrote as it should be.
+UNREADABLE = (
+    *(pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(RecursionError, OverflowError),
+)
+
+
 class DamagedError(Exception):
     """A file is no Parquet file, is cut short, or holds what was not to be; the text says which."""
 
@@ -117,13 +124,12 @@ def read_own(path: str | Path, columns: Sequence[str] | None = None) -> pd.DataF
     if not Path(path).exists():
         raise FileNotFoundError(path)
     try:
-        table = pq.read_table(
-            path, columns=None if columns is None else list(columns), partitioning=None
-        )
+        wanted = schema_of(path).names if columns is None else list(columns)
+        table = pq.read_table(path, columns=wanted, partitioning=None).select(wanted)
         # What a file says to pandas needn't be so.
         table = table.replace_schema_metadata(None)
         table.validate(full=True)
-        return table.to_pandas() if columns is None else table.to_pandas()[list(columns)]
+        return table.to_pandas()
     except Exception as error:
         raise DamagedError("is damaged or out of date") from error
 

@@ -14,7 +14,7 @@ from lensbench.trace_schema import SCHEMA_VERSION
 
 #: Of the Parquet metadata.
 KEY = b"lensbench"
-#: No run has more scripts, languages or layers.
+#: No run has more scripts, languages, layers, heads a block or top tokens a row.
 _MOST_LABELS = 10_000
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import is_numeric_dtype
 
@@ -19,7 +18,7 @@ from lensbench.files import atomic_path
 from lensbench.metrics.study_tables import STUDY_TABLES
 from lensbench.metrics.tables import MODEL_TABLES, PER_SAMPLE, RUN_TABLES
 from lensbench.models.checks import GateReport
-from lensbench.parquets import DamagedError, read_own
+from lensbench.parquets import UNREADABLE, DamagedError, read_own
 
 _ROWS = 65_536
 #: What model.json counts; all else that is collected of it is text.
@@ -169,16 +168,7 @@ def _named(path: Path, maker: str = "the metrics of that run") -> Iterator[None]
         yield
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: run {maker} again.") from error
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        DamagedError,
-    ) as error:
+    except (DamagedError, *UNREADABLE) as error:
         raise DataError(f"{path} is damaged or out of date: delete it and rerun.") from error
 
 

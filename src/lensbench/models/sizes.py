@@ -14,8 +14,9 @@ from lensbench.models.gguf_header import header_of
 _LONGEST = 2**24
 #: How a configuration calls a number of modules that are built one by one, and how it does not.
 _LIMITS = ("max_", "first_")
-_GGUF_COUNTS = ("block_count", "expert_count")
 _COUNTS = ("layer", "depth", "expert", "block", "stage", "codebook")
+#: How the keys of such numbers end in a GGUF file.
+_GGUF_COUNTS = ("block_count", "expert_count")
 
 
 def check_sizes(folder: str | Path, files: Sequence[Path]) -> None:

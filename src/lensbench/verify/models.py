@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lensbench.errors import TraceError
 from lensbench.models.checks import GateReport
+from lensbench.parquets import UNREADABLE
 from lensbench.trace import read_meta, read_table
 from lensbench.verify.problems import Problem
-from lensbench.verify.shard import UNREADABLE
 
 #: What a model that may be run has: no gate, no sample.
 FILES = ("gate.json", "model.json", "vocabulary.parquet", "forms.parquet")

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from lensbench.errors import TraceError
 from lensbench.files import sha256_of
-from lensbench.parquets import DamagedError, read_columns, schema_of
+from lensbench.parquets import UNREADABLE, DamagedError, read_columns, schema_of
 from lensbench.trace_checks import check_shard, check_table
 from lensbench.trace_meta import TraceMeta, meta_of
 from lensbench.trace_schema import ASKED_TABLES, SHARD_TABLES, TABLES
@@ -22,11 +21,6 @@ from lensbench.verify.problems import Problem
 PROVENANCE = "provenance.json"
 _WANTED = {f"{table.name}.parquet" for table in SHARD_TABLES}
 _ASKED = {f"{table.name}.parquet" for table in ASKED_TABLES}
-#: What reading a file raises that somebody else, or nobody, wrote as it should be.
-UNREADABLE = (
-    *(pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError),
-    *(RecursionError, OverflowError),
-)
 
 
 @dataclass(frozen=True)

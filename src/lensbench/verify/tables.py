@@ -17,8 +17,8 @@ from lensbench.metrics.study_tables import (
     VARIANT_TABLES,
 )
 from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
+from lensbench.parquets import UNREADABLE
 from lensbench.verify.problems import Problem
-from lensbench.verify.shard import UNREADABLE
 
 #: Columns that are empty where there is nothing to tell; everything else must be known.
 MAY_BE_EMPTY = frozenset(

@@ -11,8 +11,9 @@ from typing import Any
 from lensbench.datasets.manifest import FILE_NAME, read_manifest
 from lensbench.errors import DataError
 from lensbench.files import sha256_of
+from lensbench.parquets import UNREADABLE
 from lensbench.verify.problems import Problem
-from lensbench.verify.shard import PROVENANCE, UNREADABLE, Shard, of_one_run, read_shard
+from lensbench.verify.shard import PROVENANCE, Shard, of_one_run, read_shard
 
 #: More shards than any run has.
 _MOST = 10**9
