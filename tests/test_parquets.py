@@ -53,9 +53,9 @@ def test_groups_without_any_row_that_is_wanted_are_not_read(tmp_path: Path) -> N
         for place in range(2):
             column = about.row_group(group).column(place)
             start = column.dictionary_page_offset or column.data_page_offset
-            spoilt[start : start + column.total_compressed_size] = bytes(
-                column.total_compressed_size
-            )
+            end = start + column.total_compressed_size
+            # The page's bytes; its header, which tells its size, is read before.
+            spoilt[end - 5 : end] = b"\xff" * 5
     path.write_bytes(spoilt)
     wanted = (pc.field("name") >= "n023") & (pc.field("name") <= "n027")
     read = read_columns(
@@ -90,7 +90,7 @@ def test_many_values_in_few_bytes_are_refused(tmp_path: Path) -> None:
         for _ in range(rows // block.num_rows + 1):
             writer.write_table(block, row_group_size=2**22)
     assert path.stat().st_size < 2**20
-    with pytest.raises(DamagedError, match=r"stands for 2\d\d,\d{3},000 bytes, too many for its"):
+    with pytest.raises(DamagedError, match="stands for more than 33,554,432 bytes, too many for"):
         read_columns(path, {"value": pa.int32()})
     with pytest.raises(DamagedError, match="too many for its size"):
         list(read_batches(path, {"value": pa.int32()}, 10))
@@ -103,10 +103,10 @@ def test_one_text_that_many_rows_name_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"name": text}), path, store_schema=False)
     assert path.stat().st_size < 2**20
-    with pytest.raises(DamagedError, match="stands for 500,000,000 bytes of text"):
+    with pytest.raises(DamagedError, match="stands for more than 134,217,728 bytes"):
         read_columns(path, {"name": pa.string()})
     # Of so many rows as are read at once.
-    with pytest.raises(DamagedError, match="stands for 300,000,000 bytes of text"):
+    with pytest.raises(DamagedError, match="stands for more than 134,217,728 bytes"):
         list(read_batches(path, {"name": pa.string()}, 3000))
     coded = list(read_batches(path, {"name": pa.string()}, 3000, ["name"]))
     assert [part.num_rows for part in coded] == [0, 3000, 2000]

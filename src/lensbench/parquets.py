@@ -1,12 +1,15 @@
 """Parquet files that somebody wrote: types first, then the values, and no more than fits.
 
-A file of some kilobytes may stand for gigabytes: a value that is repeated, or a text that a
-dictionary holds once and a million rows name. Both are counted before they are spelled out.
+A file of some kilobytes may stand for gigabytes: a value that is repeated, a text that a dictionary
+holds once and a million rows name, a page that unpacks to a million times its size, a list that
+isn't there and takes its whole length. All are counted before they are spelled out, and rows are
+read some at a time, so that no more is ever held than the table and what one batch takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +19,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from lensbench.footers import stands_for
+from lensbench.footers import EncodingError, size_of
 
-#: Bytes that a file may stand for: so many in any case, and so many times its own.
-LARGEST = 256 * 2**20
+#: Bytes that a file's pages and values may take in any case, and a table with its texts spelled
+#: out, of which many may be the same; and how many times the file's own both may be beyond that.
+LARGEST, SPELLED = 32 * 2**20, 128 * 2**20
 RATIO = 100
+# Rows that are decoded at once, and how many bytes of lists and numbers they may take.
+_ROWS, _BYTES = 65_536, 16 * 2**20
 
 
 #: What reading a file raises that somebody else, or nobody, wrote as it should be.
@@ -65,16 +71,15 @@ def read_columns(
         DamagedError: if the file is damaged, lacks a column, has one of another type, or stands for
             more than it should.
     """
-    _check_kinds(schema_of(path), kinds)
+    parts, held = [], 0
     try:
-        _check_size(path)
-        with pq.ParquetFile(path, read_dictionary=_words(kinds)) as file:
-            if filters is None:
-                table = file.read(columns=list(kinds))
-            else:
-                table = file.read_row_groups(_groups(path, filters), columns=list(kinds))
-                table = table.filter(filters)
-        return _spelled(table, kinds, _most(path))
+        most = _most(path, SPELLED)
+        for part in _parts(path, kinds, kinds, _ROWS, filters):
+            parts.append(part)
+            held += part.nbytes
+            if held > most:
+                raise _too_much(most)
+        return pa.concat_tables(parts)
     except DamagedError:
         raise
     except Exception as error:
@@ -92,18 +97,12 @@ def read_batches(
         rows: how many are read at once.
         coded: columns of texts that come as dictionaries.
     """
-    _check_kinds(schema_of(path), kinds)
+    wanted = {
+        name: pa.dictionary(pa.int32(), kind) if name in coded else kind
+        for name, kind in kinds.items()
+    }
     try:
-        _check_size(path)
-        most = _most(path)
-        wanted = {
-            name: pa.dictionary(pa.int32(), kind) if name in coded else kind
-            for name, kind in kinds.items()
-        }
-        yield pa.schema(list(wanted.items())).empty_table()
-        with pq.ParquetFile(path, read_dictionary=_words(kinds)) as file:
-            for batch in file.iter_batches(batch_size=rows, columns=list(kinds)):
-                yield _spelled(batch, wanted, most)
+        yield from _parts(path, kinds, wanted, rows)
     except DamagedError:
         raise
     except Exception as error:
@@ -121,17 +120,28 @@ def read_own(path: str | Path, columns: Sequence[str] | None = None) -> pd.DataF
         FileNotFoundError: if it isn't there.
         DamagedError: if it is damaged, or has not those columns.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(path)
     try:
-        wanted = schema_of(path).names if columns is None else list(columns)
-        table = pq.read_table(path, columns=wanted, partitioning=None).select(wanted)
-        # What a file says to pandas needn't be so.
-        table = table.replace_schema_metadata(None)
-        table.validate(full=True)
-        return table.to_pandas()
+        return read_columns(path, kinds_of(path, columns)).to_pandas()
+    except FileNotFoundError:
+        raise
     except Exception as error:
         raise DamagedError("is damaged or out of date") from error
+
+
+def kinds_of(path: str | Path, columns: Sequence[str] | None = None) -> dict[str, pa.DataType]:
+    """Return the type of each column of a file, or of those that are asked for, in that order.
+
+    Raises:
+        FileNotFoundError: if it isn't there.
+        DamagedError: if it can't be read, or has a column twice or not at all.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(path)
+    schema = schema_of(path)
+    wanted = schema.names if columns is None else list(columns)
+    for name in wanted:
+        _place(schema, name)
+    return {name: schema.field(name).type for name in wanted}
 
 
 def count_rows(path: str | Path) -> int:
@@ -152,23 +162,78 @@ def count_rows(path: str | Path) -> int:
 def _check_kinds(schema: pa.Schema, kinds: Mapping[str, pa.DataType]) -> None:
     """Refuse a file that lacks a column, has it twice, or of another type."""
     for name, kind in kinds.items():
-        found = schema.get_all_field_indices(name)
-        if len(found) != 1:
-            raise DamagedError(f"has {'no' if not found else 'more than one'} column {name}")
-        if schema.field(found[0]).type != kind:
-            raise DamagedError(f"has {name} as {schema.field(found[0]).type}, not {kind}")
+        found = schema.field(_place(schema, name)).type
+        if found != kind:
+            raise DamagedError(f"has {name} as {found}, not {kind}")
 
 
-def _most(path: str | Path) -> int:
-    """Return how many bytes a file may stand for."""
-    return max(LARGEST, RATIO * Path(path).stat().st_size)
+def _place(schema: pa.Schema, name: str) -> int:
+    found = schema.get_all_field_indices(name)
+    if len(found) != 1:
+        raise DamagedError(f"has {'no' if not found else 'more than one'} column {name}")
+    return int(found[0])
+
+
+def _most(path: str | Path, least: int) -> int:
+    """Return how many bytes a file may stand for: `least`, or more if it is large."""
+    return max(least, RATIO * Path(path).stat().st_size)
+
+
+def _too_much(most: int) -> DamagedError:
+    return DamagedError(f"stands for more than {most:,} bytes, too many for its size")
+
+
+@lru_cache(maxsize=256)
+def _is_too_much(path: str, most: int, *version: int) -> bool:
+    """Say whether a file takes more than `most`; asked once of each version of a file."""
+    return size_of(path, most).held > most
 
 
 def _check_size(path: str | Path) -> None:
-    """Refuse a file whose values, texts not counted, are too many for its size."""
-    total = stands_for(path)
-    if total > _most(path):
-        raise DamagedError(f"stands for {total:,} bytes, too many for its size")
+    """Refuse a file whose pages, or values, texts not counted, are too many for its size."""
+    about, most = Path(path).stat(), _most(path, LARGEST)
+    try:
+        refused = _is_too_much(str(path), most, about.st_ino, about.st_size, about.st_mtime_ns)
+    except EncodingError as error:
+        raise DamagedError(f"has texts in the encoding {error}, which is not read") from error
+    if refused:
+        raise _too_much(most)
+
+
+def _parts(
+    path: str | Path,
+    kinds: Mapping[str, pa.DataType],
+    wanted: Mapping[str, pa.DataType],
+    rows: int,
+    filters: pc.Expression | None = None,
+) -> Iterator[pa.Table]:
+    """Yield a table without rows, then the rows, checked, so many at a time or fewer.
+
+    Args:
+        path: the file.
+        kinds: name → type of each column in the file.
+        wanted: the same names → what it becomes.
+        rows: how many are decoded at once, if they are no lists of great length.
+        filters: which rows; all by default.
+    """
+    _check_kinds(schema_of(path), kinds)
+    _check_size(path)
+    yield pa.schema(list(wanted.items())).empty_table()
+    rows = max(1, min(rows, _BYTES // max(1, sum(map(_row_bytes, kinds.values())))))
+    with pq.ParquetFile(path, read_dictionary=_words(kinds)) as file:
+        groups = None if filters is None else _groups(path, filters)
+        for batch in file.iter_batches(rows, row_groups=groups, columns=list(kinds)):
+            part = _spelled(batch, wanted, _most(path, SPELLED))
+            yield part if filters is None else part.filter(filters)
+
+
+def _row_bytes(kind: pa.DataType) -> int:
+    """Return how many bytes a row of a column takes even where it is null; 0 where it has none."""
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _row_bytes(kind.value_type)
+    if pa.types.is_fixed_size_binary(kind):
+        return int(kind.byte_width)
+    return (kind.bit_width + 7) // 8 if pa.types.is_primitive(kind) else 0
 
 
 def _groups(path: str | Path, filters: pc.Expression) -> list[int]:
@@ -185,16 +250,14 @@ def _words(kinds: Mapping[str, pa.DataType]) -> list[str]:
     return [name for name, kind in kinds.items() if pa.types.is_string(kind)]
 
 
-def _spelled(
-    table: pa.Table | pa.RecordBatch, kinds: Mapping[str, pa.DataType], most: int
-) -> pa.Table:
+def _spelled(table: pa.RecordBatch, kinds: Mapping[str, pa.DataType], most: int) -> pa.Table:
     """Return the columns as they are wanted, of texts no more bytes than `most`, all of it valid.
 
     Nothing of the metadata is kept: pandas would believe what it says.
     """
     spelled = sum(_text_bytes(table.column(name)) for name in _words(kinds))
     if spelled > most:
-        raise DamagedError(f"stands for {spelled:,} bytes of text, too many for its size")
+        raise _too_much(most)
     columns = [table.column(name).cast(kind) for name, kind in kinds.items()]
     found = pa.table(columns, names=list(kinds))
     # Texts too, which need not be UTF-8: told here, and not wherever they are first looked at.
@@ -202,15 +265,12 @@ def _spelled(
     return found
 
 
-def _text_bytes(column: pa.ChunkedArray | pa.Array) -> int:
+def _text_bytes(column: pa.Array) -> int:
     """Return how many bytes a column of dictionaries would have, spelled out."""
-    total = 0
-    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-        if not pa.types.is_dictionary(chunk.type):
-            total += chunk.nbytes
-            continue
-        lengths = pc.binary_length(chunk.dictionary).to_numpy(zero_copy_only=False)
-        places = chunk.indices.drop_null().to_numpy(zero_copy_only=False)
-        if len(places):
-            total += int(np.bincount(places, minlength=len(lengths)) @ lengths)
-    return total
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary).to_numpy(zero_copy_only=False)
+    places = column.indices.drop_null().to_numpy(zero_copy_only=False)
+    if not len(places):
+        return 0
+    return int(np.bincount(places, minlength=len(lengths)) @ lengths)

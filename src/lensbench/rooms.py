@@ -15,7 +15,7 @@ _BASE = ("files.py", "errors.py")
 _WORDS = ("scripts.py", "lexicon.py", "yamls.py", "data/lexicon.yaml")
 _TRACE = (
     *("trace.py", "trace_meta.py", "trace_schema.py", "trace_checks.py", "trace_stream.py"),
-    *("shards.py", "parquets.py", "footers.py"),
+    *("shards.py", "parquets.py", "footers.py", "thrift.py"),
 )
 _MODEL = (
     *(*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens"),
@@ -33,7 +33,7 @@ _METRIC_TABLES = tuple(
 _TOLERANCES = tuple(f"compare/{name}.py" for name in ("tolerances", "measures", "tally"))
 _SHOW = (
     *(*_BASE, "scripts.py", "pixels.py", "figures", "fontfiles.py", "tables"),
-    *("numbers.py", "parquets.py", "footers.py", "data/reference"),
+    *("numbers.py", "parquets.py", "footers.py", "thrift.py", "data/reference"),
 )
 _PAGE = ("fontfiles.py", "webfonts.py")
 _TOLD = (
@@ -42,8 +42,8 @@ _TOLD = (
 )
 ROOMS = {
     "dataset": (
-        *(*_BASE, *_WORDS, "parquets.py", "footers.py", "data/facts.yaml", "data/sources.csv"),
-        *("datasets", "downloads", "pixels.py"),
+        *(*_BASE, *_WORDS, "parquets.py", "footers.py", "thrift.py"),
+        *("data/facts.yaml", "data/sources.csv", "datasets", "downloads", "pixels.py"),
     ),
     "model": _MODEL,
     "extract": _EXTRACT,

@@ -159,8 +159,7 @@ def read_table(
     kinds = {key: schema.column(key).arrow(metas[0].widths) for key in wanted + extra}
     filters = None if step is None else pc.field("step") == step
     parts = [_read(path / f"{name}.parquet", kinds, filters) for path in paths]
-    table = pa.concat_tables(parts)
-    table = table.take(pc.sort_indices(table, sort_keys=_order(schema.keys)))
+    table = in_order(pa.concat_tables(parts), schema.keys)
     try:
         check_columns(name, table)
     except TraceError as error:
@@ -247,8 +246,7 @@ def check_folder(folder: str | Path) -> None:
         if replace(meta_of(file), shard=0) != replace(meta, shard=0):
             raise TraceError(f"{file} is of another run than its folder: delete it and rerun.")
         kinds = {column.name: column.arrow(meta.widths) for column in table.columns}
-        read = _read(file, kinds, None)
-        ready[table.name] = read.take(pc.sort_indices(read, sort_keys=_order(table.keys)))
+        ready[table.name] = in_order(_read(file, kinds, None), table.keys)
     try:
         for name, table in ready.items():
             check_table(name, table)
@@ -257,15 +255,19 @@ def check_folder(folder: str | Path) -> None:
         raise TraceError(f"{path} can't be read on: {error} Delete it and rerun.") from error
 
 
+def in_order(table: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """Return a table's rows in the order of their keys, in which shards are written."""
+    order = pc.sort_indices(table, sort_keys=[(key, "ascending") for key in keys])
+    if np.array_equal(order, np.arange(len(order))):
+        return table  # Lists of great length would take their size twice.
+    return table.take(order)
+
+
 def stack(frame: pd.DataFrame, name: str) -> np.ndarray:
     """Return a list column as one array of shape [rows, length] ([0, 0] for no rows)."""
     if frame.empty:
         return np.zeros((0, 0))
     return np.stack(list(frame[name]))
-
-
-def _order(keys: Sequence[str]) -> list[tuple[str, str]]:
-    return [(key, "ascending") for key in keys]
 
 
 def _as_list(folders: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -298,8 +300,7 @@ def _prepared(name: str, given: pd.DataFrame | pa.Table, meta: TraceMeta) -> pa.
             ) from error
     # Nullability is checked below with a sentence of our own, so it is left open here.
     table = pa.table(arrays, names=[c.name for c in schema.columns])
-    order = pc.sort_indices(table, sort_keys=_order(schema.keys))
-    table = table.take(order).combine_chunks()
+    table = in_order(table, schema.keys).combine_chunks()
     check_table(name, table)
     return table.cast(schema.arrow(meta.widths)).replace_schema_metadata({KEY: meta.to_json()})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from tests.fuzz.parquets import mutated_tables
 from tests.fuzz.seeds import parquet_bytes, run_files
 
 from lensbench.explorer.reading import read_vocabulary
+from lensbench.parquets import LARGEST
 from lensbench.trace import read_meta, read_table
 from lensbench.trace_schema import TABLES
 
@@ -33,6 +35,36 @@ def repeated(rows: int) -> bytes:
     layer = pa.array([3], pa.int32())
     first = seed.slice(0, 1).set_column(0, seed.field("layer"), layer)
     return parquet_bytes(pa.concat_tables([first] * 64).take(pa.array([0] * rows)))
+
+
+def largest(k: int = 1) -> bytes:
+    """Return words that stand for just less than is allowed, in the most rows, all as they may be.
+
+    Read, each list of a row becomes an array of its own, and each name is spelled out.
+    """
+    meta = json.loads(pq.read_schema(pa.BufferReader(FILES["samples"])).metadata[b"lensbench"])
+    schema = TABLES["words"].arrow({"k": k})
+    rows = LARGEST // 33
+    columns = []
+    for field in schema:
+        if field.name == "sample_id":
+            columns.append(pa.array(["a" * 80]).take(pa.array(np.zeros(rows, "int64"))))
+        elif pa.types.is_fixed_size_list(field.type):
+            zeros = pa.array(np.zeros(rows * k)).cast(field.type.value_type)
+            columns.append(pa.FixedSizeListArray.from_arrays(zeros, type=field.type))
+        else:
+            # Backwards, so that they have to be sorted.
+            places = np.arange(rows)[::-1] if field.name == "position" else np.zeros(rows)
+            columns.append(pa.array(places).cast(field.type))
+    said = {b"lensbench": json.dumps({**meta, "k": k}).encode()}
+    return parquet_bytes(pa.table(columns, schema=schema).replace_schema_metadata(said))
+
+
+def one_text(length: int) -> bytes:
+    """Return samples of a few kilobytes, one of whose prompts unpacks to any length."""
+    seed = pq.read_table(pa.BufferReader(FILES["samples"])).slice(0, 1)
+    place = seed.schema.get_field_index("prompt")
+    return parquet_bytes(seed.set_column(place, "prompt", pa.array(["x" * length])))
 
 
 def long_text(rows: int, length: int) -> bytes:
@@ -79,7 +111,12 @@ def test_tables_of_any_content(fuzz: Fuzz) -> None:
     inputs = st.sampled_from(NAMES).flatmap(
         lambda name: st.tuples(st.just(name), mutated_tables([FILES[name]], b"lensbench"))
     )
-    bombs = (("floors", repeated(2_000_000)), ("samples", long_text(20_000, 100_000)))
+    bombs = (
+        ("floors", repeated(2_000_000)),
+        ("samples", long_text(20_000, 100_000)),
+        ("samples", one_text(2**28)),
+        ("words", largest()),
+    )
     fuzz("trace shards", inputs, read, examples=bombs)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pandas as pd
-import pyarrow.parquet as pq
 from pandas.api.types import is_numeric_dtype
 
 from lensbench.errors import DataError
@@ -18,7 +17,7 @@ from lensbench.files import atomic_path
 from lensbench.metrics.study_tables import STUDY_TABLES
 from lensbench.metrics.tables import MODEL_TABLES, PER_SAMPLE, RUN_TABLES
 from lensbench.models.checks import GateReport
-from lensbench.parquets import UNREADABLE, DamagedError, read_own
+from lensbench.parquets import UNREADABLE, DamagedError, kinds_of, read_batches, read_own
 
 _ROWS = 65_536
 #: What model.json counts; all else that is collected of it is text.
@@ -134,10 +133,10 @@ def _write_rows(stream: TextIO, given: pd.DataFrame, header: bool) -> None:
 
 def _parts(path: Path, columns: list[str], rows: int) -> Iterator[pd.DataFrame]:
     """Yield the rows of a run's table, so many at a time."""
-    with _named(path), pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=rows, columns=columns):
+    with _named(path):
+        for batch in read_batches(path, kinds_of(path, columns), rows):
             if batch.num_rows:
-                yield batch.replace_schema_metadata(None).to_pandas()[columns]
+                yield batch.to_pandas()
 
 
 #: U+0000–U+001F and U+007F have pictures; the other control characters have none.

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
 from lensbench.errors import TraceError
 from lensbench.files import sha256_of
 from lensbench.parquets import UNREADABLE, DamagedError, read_columns, schema_of
+from lensbench.trace import in_order
 from lensbench.trace_checks import check_shard, check_table
 from lensbench.trace_meta import TraceMeta, meta_of
 from lensbench.trace_schema import ASKED_TABLES, SHARD_TABLES, TABLES
@@ -98,8 +97,7 @@ def _read(folder: Path, noted: dict[str, Any]) -> Shard:
             table = read_columns(path, {field.name: field.type for field in schema})
         except DamagedError as error:
             raise TraceError(f"{path.name} {error}") from error
-        keys = [(key, "ascending") for key in TABLES[name].keys]
-        tables[name] = table.take(pc.sort_indices(table, sort_keys=keys)).combine_chunks()
+        tables[name] = in_order(table, TABLES[name].keys).combine_chunks()
         check_table(name, tables[name])
     meta = metas["samples"]
     if len(set(metas.values())) > 1:

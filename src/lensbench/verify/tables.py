@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from lensbench.metrics.study_tables import (
     ABLATION_TABLES,
@@ -17,7 +16,7 @@ from lensbench.metrics.study_tables import (
     VARIANT_TABLES,
 )
 from lensbench.metrics.tables import MODEL_TABLES, RUN_TABLES
-from lensbench.parquets import UNREADABLE
+from lensbench.parquets import UNREADABLE, DamagedError, kinds_of, read_batches
 from lensbench.verify.problems import Problem
 
 #: Columns that are empty where there is nothing to tell; everything else must be known.
@@ -50,6 +49,10 @@ def check_tables(root: Path) -> Iterator[Problem]:
         yield Problem(root, folder, "is missing, though there are metrics of it")
 
 
+# Rows that are looked at at once.
+_ROWS = 65_536
+
+
 def _named(folders: list[Path]) -> set[tuple[str, str]]:
     return {(folder.parent.name, folder.name) for folder in folders}
 
@@ -63,6 +66,8 @@ def _check_folder(root: Path, folder: Path, tables: Mapping[str, list[str]]) -> 
             continue
         try:
             wrong = _wrong_with(path, columns, (folder.parent.name, folder.name))
+        except DamagedError as error:
+            wrong = str(error)
         except UNREADABLE:
             wrong = "is damaged"
         if wrong:
@@ -71,18 +76,18 @@ def _check_folder(root: Path, folder: Path, tables: Mapping[str, list[str]]) -> 
 
 def _wrong_with(path: Path, columns: list[str], run: tuple[str, str]) -> str:
     """Return what is wrong with one table of a run, read a part at a time, or ""."""
-    with pq.ParquetFile(path) as file:
-        if file.schema_arrow.names != columns:
-            return f"has other columns than {path.stem} must have"
-        for batch in file.iter_batches():
-            # An imported lens names itself by another model and dataset than its folder's.
-            if run[0] != "imported" and batch.num_rows:
-                named = [set(pc.unique(batch[key]).to_pylist()) for key in columns[:2]]
-                if named != [{name} for name in run]:
-                    return f"is not of {' on '.join(run)} alone"
-            for name in columns:
-                if _unknown(batch[name], name):
-                    return f"has {name} that is no number or no text"
+    kinds = kinds_of(path)
+    if list(kinds) != columns:
+        return f"has other columns than {path.stem} must have"
+    for batch in read_batches(path, kinds, _ROWS):
+        # An imported lens names itself by another model and dataset than its folder's.
+        if run[0] != "imported" and batch.num_rows:
+            named = [set(pc.unique(batch[key]).to_pylist()) for key in columns[:2]]
+            if named != [{name} for name in run]:
+                return f"is not of {' on '.join(run)} alone"
+        for name in columns:
+            if _unknown(batch[name], name):
+                return f"has {name} that is no number or no text"
     return ""
 
 
