@@ -11,8 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lensbench.footers import size_of
-from lensbench.parquets import LARGEST, SPELLED, DamagedError, read_batches, read_columns, read_own
+from lensbench.parquet_pages import size_of
+from lensbench.parquets import (
+    LARGEST,
+    SPELLED,
+    DamagedError,
+    kinds_of,
+    read_batches,
+    read_columns,
+    read_own,
+)
 
 MIB = 2**20
 TOO_MUCH = "stands for more than 33,554,432 bytes, too many for its size"
@@ -115,7 +123,7 @@ def varint(value: int) -> bytes:
     return bytes([*found, value])
 
 
-def test_many_columns_of_the_same_pages(tmp_path: Path) -> None:
+def test_many_pages_of_one_column(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     with pq.ParquetWriter(path, pa.schema([("name", pa.string())]), compression="zstd") as writer:
         for _ in range(150):
@@ -136,6 +144,25 @@ def test_pages_without_end_are_counted_in_time(tmp_path: Path) -> None:
     assert whole.pages == 30_000
     assert size_of(path, LARGEST).pages < 10_000
     assert whole.held > 30_000 * 4096
+
+
+def test_types_of_which_no_length_is_known(tmp_path: Path) -> None:
+    word = pa.array(["x" * 20_000]).take(pa.array([0] * 5000, pa.int32()))
+    nested = pa.StructArray.from_arrays([pa.nulls(100, pa.list_(pa.float64(), 20_000))], ["a"])
+    for column in (word.cast(pa.binary()), nested, pa.nulls(3, pa.list_(pa.float64(), 10**7))):
+        path = tmp_path / "t.parquet"
+        pq.write_table(pa.table({"v": column}), path, compression="zstd")
+        for read in (kinds_of, read_own):
+            with arrow_peak() as peak, pytest.raises(DamagedError):
+                read(path)
+            assert peak[0] < 8 * MIB
+
+
+def test_rows_without_columns(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"v": [1]}), path)
+    with pytest.raises(DamagedError, match="damaged or out of date"):
+        read_own(path, [])
 
 
 def test_what_fits_is_read_in_memory_of_its_own_size(tmp_path: Path) -> None:

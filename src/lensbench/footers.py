@@ -1,205 +1,235 @@
-"""What a Parquet file takes once it is read, counted from its bytes before anything is unpacked.
+"""A Parquet file's footer, read strictly and written anew with nothing in it that isn't needed.
 
-The footer says where each column's pages lie, and each page's header what the page unpacks to: both
-are walked as pyarrow walks them, so that nothing is read which was not counted. They are read here
-since pyarrow tells nothing of pages, and ends the whole process at a column whose size statistics
-don't fit its schema (`RowGroupMetaData.column`, "Definition level histogram size mismatch").
+pyarrow is given the new one. The file's own would let it do what no check foresees: it ends the
+whole process at statistics that don't fit their column, copies a name for each column below it, and
+takes some bytes for other fields than a second reader does.
 Source: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from itertools import pairwise
+from typing import IO, Any
 
-from lensbench.thrift import BINARY, I32, I64, LIST, STRUCT, Reader
+from lensbench.thrift import BINARY, BYTE, I32, I64, TRUE, Reader, written
 
 _MAGIC = b"PAR1"
-#: Bytes of a value by Parquet's types, in the order of their numbers: BOOLEAN, INT32, INT64, INT96,
-#: FLOAT, DOUBLE, BYTE_ARRAY, FIXED_LEN_BYTE_ARRAY; of a text its length is added elsewhere.
-_WIDTHS = (1, 4, 8, 12, 4, 8, 8, 8)
-# Numbers of fields: of a file, a row group, a column chunk, and a column's metadata.
-_ROW_GROUPS, _CREATED_BY, _COLUMNS, _META_DATA = 4, 6, 1, 3
-_TYPE, _NUM_VALUES, _LENGTH, _DATA, _DICTIONARY = 1, 5, 7, 9, 11
-_OF_COLUMN = {_TYPE: I32, _NUM_VALUES: I64, _LENGTH: I64, _DATA: I64, _DICTIONARY: I64}
-# Of a page's header, and of the struct in it that tells of a page of its kind (type → field).
-_KIND, _UNPACKED, _PACKED = 1, 2, 3
-_DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
-_DETAILS = {_DATA_PAGE: 5, _DICTIONARY_PAGE: 7, _DATA_PAGE_V2: 8}
-_OF_PAGE = {_KIND: I32, _UNPACKED: I32, _PACKED: I32, 5: STRUCT, 7: STRUCT, 8: STRUCT}
-_N, _ENCODING = 1, {5: 2, 7: 2, 8: 4}
-#: Encodings of texts that are not read. In the second a text repeats the beginning of the one
-#: before: a page of n bytes may be n² of text, and no header says how much. The first pyarrow can't
-#: read as a dictionary, and texts that are read otherwise are spelled out before they are counted.
-_NOT_READ = {6: "DELTA_LENGTH_BYTE_ARRAY", 7: "DELTA_BYTE_ARRAY"}
-#: A header has some tens of bytes, and its statistics of texts, cut by whoever writes them.
-_LONGEST_HEADER = 2**16
-#: What a page costs beside its bytes, and a byte of its header, so that counting has an end too.
-_A_PAGE, _A_HEADER_BYTE = 4096, 64
-#: pyarrow keeps a text of a dictionary as its place and length.
-_A_WORD = 16
-#: Files of one old writer leave so much out of a column's length (PARQUET-816).
-_OLD_WRITER, _LEFT_OUT = b"parquet-mr", 100
+#: Columns, their names with those of all that they lie in, and how deep: more than any table has.
+_MOST_COLUMNS, _MOST_NAMES, _DEEPEST = 10_000, 2**20, 32
+#: What Arrow says of a schema's types, and of what length that is still asked: it may name one long
+#: name for every column, which are copied.
+_ARROW, _LONGEST_ARROW = b"ARROW:schema", 2**16
 
-
-class EncodingError(ValueError):
-    """A file's texts are in an encoding that isn't read; the text is its name."""
-
-
-@dataclass
-class Size:
-    """What a file takes.
-
-    Args:
-        values: bytes of its values, the lengths of texts left out.
-        unpacked: bytes of its pages, unpacked, without their headers.
-        headers: bytes of its pages' headers.
-        pages: how many there are.
-        words: values of its dictionaries.
-    """
-
-    values: int = 0
-    unpacked: int = 0
-    headers: int = 0
-    pages: int = 0
-    words: int = 0
-
-    @property
-    def held(self) -> int:
-        """Bytes at most that are held at once to read it, beside the table that comes of it."""
-        read = self.unpacked + _A_WORD * self.words
-        return max(self.values, read + _A_PAGE * self.pages + _A_HEADER_BYTE * self.headers)
+# Structs of the format, of their fields those that are needed.
+_NONE: dict[int, Any] = {}
+_UNIT = {1: _NONE, 2: _NONE, 3: _NONE}
+_LOGICAL = {
+    **dict.fromkeys((1, 2, 3, 4, 6, 11, 12, 13, 14, 15), _NONE),
+    **{5: {1: I32, 2: I32}, 7: {1: TRUE, 2: _UNIT}, 8: {1: TRUE, 2: _UNIT}, 10: {1: BYTE, 2: TRUE}},
+}
+_TYPE, _REPETITION, _NAME, _CHILDREN, _LOGICAL_TYPE = 1, 3, 4, 5, 10
+_ELEMENT = {
+    **{_TYPE: I32, 2: I32, _REPETITION: I32, _NAME: BINARY, _CHILDREN: I32},
+    **{6: I32, 7: I32, 8: I32, _LOGICAL_TYPE: _LOGICAL},
+}
+_ENCODINGS, _PATH, _CODEC, _VALUES, _UNPACKED = 2, 3, 4, 5, 6
+_LENGTH, _DATA, _DICTIONARY, _STATISTICS = 7, 9, 11, 12
+_MAX, _MIN = 5, 6
+_COLUMN = {
+    **{_CODEC: I32, _VALUES: I64, _LENGTH: I64, _DATA: I64, _DICTIONARY: I64},
+    _STATISTICS: {_MAX: BINARY, _MIN: BINARY},
+}
+_COLUMN_WRITTEN = {**_COLUMN, 1: I32, _ENCODINGS: [I32], _PATH: [BINARY], _UNPACKED: I64}
+_COLUMNS, _BYTES, _ROWS = 1, 2, 3
+_GROUP = {_COLUMNS: [{3: _COLUMN}], _ROWS: I64}
+_GROUP_WRITTEN = {_COLUMNS: [{2: I64, 3: _COLUMN_WRITTEN}], _BYTES: I64, _ROWS: I64}
+_SCHEMA, _FILE_ROWS, _GROUPS, _NOTES = 2, 3, 4, 5
+_FILE = {_SCHEMA: [_ELEMENT], _FILE_ROWS: I64, _GROUPS: [_GROUP], _NOTES: [{1: BINARY, 2: BINARY}]}
+_FILE_WRITTEN = {**_FILE, 1: I32, _GROUPS: [_GROUP_WRITTEN]}
+_REPEATED = 2
 
 
 @dataclass(frozen=True)
-class _Page:
-    """What a page's header says, and how many bytes it takes itself."""
-
-    kind: int
-    unpacked: int
-    packed: int
-    n: int
-    header: int
-
-
-def size_of(path: str | Path, most: int | None = None) -> Size:
-    """Return what a file takes once it is read.
+class Leaf:
+    """A column as it lies in the file.
 
     Args:
-        path: the file.
-        most: counting stops once `held` is above it.
+        path: its name, after those of what it lies in.
+        type: number of its type in Parquet.
+        repeated: whether a row may have several values.
+    """
+
+    path: tuple[bytes, ...]
+    type: int
+    repeated: bool
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A column's part of a group of rows.
+
+    Args:
+        leaf: the column.
+        values: how many it has, nulls and empty lists too.
+        start, length: where its pages lie, bytes.
+        least, most: of its values, as they are written; None if it isn't said.
+    """
+
+    leaf: Leaf
+    values: int
+    start: int
+    length: int
+    least: bytes | None
+    most: bytes | None
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a file says of itself.
+
+    Args:
+        rows: of the file.
+        groups: for each group of rows, its columns.
+        clean: the footer written anew.
+    """
+
+    rows: int
+    groups: tuple[tuple[Chunk, ...], ...]
+    clean: bytes
+
+    def as_file(self) -> bytes:
+        """Return a file that has this footer and nothing else."""
+        return _MAGIC + self.clean + len(self.clean).to_bytes(4, "little") + _MAGIC
+
+
+def read_footer(stream: IO[bytes]) -> Footer:
+    """Read a file's footer.
 
     Raises:
-        EncodingError: if a page has texts in an encoding that isn't read.
-        ValueError: if footer or pages can't be read, or count below nothing.
-        OSError: if the file can't be.
+        ValueError: if it can't be read, or doesn't hold together.
     """
-    found = Size()
-    with Path(path).open("rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        footer = _footer(stream, size)
-        try:
-            chunks, spare = _chunks(footer)
-            for chunk in chunks:
-                for _ in _count(stream, size, chunk, spare, found):
-                    if most is not None and found.held > most:
-                        return found
-        except IndexError:
-            raise ValueError("the footer ends early") from None
-    return found
-
-
-def _footer(stream: IO[bytes], size: int) -> bytes:
+    size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - 8))
     end = stream.read(8)
     length = int.from_bytes(end[:4], "little")
     if end[4:] != _MAGIC or length > size - 12:
         raise ValueError("no footer at its end")
     stream.seek(size - 8 - length)
-    return stream.read(length)
+    try:
+        said = Reader(stream.read(length)).struct(_FILE)
+    except IndexError:
+        raise ValueError("the footer ends early") from None
+    leaves = _leaves(said.get(_SCHEMA, []))
+    rows, told = said.get(_FILE_ROWS, -1), said.get(_GROUPS, [])
+    groups = tuple(_group(group, leaves, size - 8 - length) for group in told)
+    if rows < 0 or sum(group.get(_ROWS, -1) for group in told) != rows:
+        raise ValueError("groups have not the rows that the file has")
+    _check_apart(groups)
+    return Footer(rows, groups, _clean(said, groups))
 
 
-def _chunks(footer: bytes) -> tuple[list[dict[int, int]], int]:
-    """Return what the footer says of each column of each group, and bytes that are left out."""
-    reader, found, spare = Reader(footer), [], 0
-    for field in reader.struct({_ROW_GROUPS: LIST, _CREATED_BY: BINARY}):
-        if field == _CREATED_BY:
-            spare = _LEFT_OUT if _OLD_WRITER in reader.binary().lower() else 0
+def _leaves(schema: list[dict[int, Any]]) -> list[Leaf]:
+    """Return the columns of a schema, which lists what lies in each other in its order."""
+    if not schema or schema[0].get(_CHILDREN, 0) < 0:
+        raise ValueError("it has no schema")
+    found: list[Leaf] = []
+    names = 0
+    # What is open: children that are still to come, name, whether anything above is repeated.
+    above: list[tuple[int, bytes, bool]] = [(schema[0].get(_CHILDREN, 0), b"", False)]
+    for element in schema[1:]:
+        while above and not above[-1][0]:
+            above.pop()
+        if not above:
+            raise ValueError("the schema has more than it says")
+        left, name, many = above[-1]
+        above[-1] = (left - 1, name, many)
+        many = many or element.get(_REPETITION) == _REPEATED
+        children = element.get(_CHILDREN, 0)
+        path = (*(one[1] for one in above[1:]), element.get(_NAME, b""))
+        if children < 0 or len(above) > _DEEPEST:
+            raise ValueError("the schema is too deep, or has fewer columns than none")
+        if children:
+            above.append((children, element.get(_NAME, b""), many))
             continue
-        for _ in reader.structs():
-            for _ in reader.struct({_COLUMNS: LIST}):
-                for _ in reader.structs():
-                    for _ in reader.struct({_META_DATA: STRUCT}):
-                        found.append(reader.numbers(_OF_COLUMN))
-    return found, spare
+        names += sum(map(len, path)) + len(path)
+        if len(found) >= _MOST_COLUMNS or names > _MOST_NAMES:
+            raise ValueError("it has too many columns, or too long names")
+        found.append(Leaf(path, element.get(_TYPE, -1), many))
+    if any(left for left, *_ in above):
+        raise ValueError("the schema has less than it says")
+    return found
 
 
-def _count(
-    stream: IO[bytes], size: int, chunk: dict[int, int], spare: int, found: Size
-) -> Iterator[None]:
-    """Add what a column of a group takes, and stop after each page."""
-    physical, claimed = chunk.get(_TYPE, -1), chunk.get(_NUM_VALUES, 0)
-    start, length = chunk.get(_DATA, -1), chunk.get(_LENGTH, -1)
-    if claimed < 0:
-        raise ValueError("a column has fewer values than none")
+def _group(group: dict[int, Any], leaves: list[Leaf], end: int) -> tuple[Chunk, ...]:
+    columns, rows = group.get(_COLUMNS, []), group.get(_ROWS, -1)
+    if rows < 0 or len(columns) != len(leaves):
+        raise ValueError("a group of rows has not each column once")
+    return tuple(
+        _chunk(column.get(3, {}), leaf, rows, end)
+        for column, leaf in zip(columns, leaves, strict=True)
+    )
+
+
+def _chunk(column: dict[int, Any], leaf: Leaf, rows: int, end: int) -> Chunk:
+    values, length = column.get(_VALUES, -1), column.get(_LENGTH, -1)
+    if values < rows or (values > rows and not leaf.repeated):
+        raise ValueError("a column has not a value for each row")
+    start = column.get(_DATA, -1)
     # A dictionary comes first; 0 is said by some who write none.
-    if 0 < chunk.get(_DICTIONARY, 0) < start:
-        start = chunk[_DICTIONARY]
-    if start < 0 or length < 0 or start + length > size:
+    if 0 < column.get(_DICTIONARY, 0) < start:
+        start = column[_DICTIONARY]
+    if start < 0 or length < 0 or start + length > end:
         raise ValueError("a column does not lie in its file")
-    width = _WIDTHS[physical] if 0 <= physical < len(_WIDTHS) else max(_WIDTHS)
-    found.values += claimed * width
-    yield
-    seen, end = 0, min(size, start + length + spare)
-    while seen < claimed and start < end:
-        page = _page(stream, start, end)
-        start += page.header + page.packed
-        if page.kind in (_DATA_PAGE, _DATA_PAGE_V2):
-            # More than were claimed are read where all of them are of one row.
-            found.values += (max(0, seen + page.n - claimed) - max(0, seen - claimed)) * width
-            seen += page.n
-        elif page.kind == _DICTIONARY_PAGE:
-            found.words += page.n
-        if page.kind in _DETAILS:
-            found.unpacked += page.unpacked
-        found.headers += page.header
-        found.pages += 1
-        yield
+    known = column.get(_STATISTICS, {})
+    return Chunk(leaf, values, start, length, known.get(_MIN), known.get(_MAX))
 
 
-def _page(stream: IO[bytes], start: int, end: int) -> _Page:
-    """Read the header of the page that begins there."""
-    ahead = 512
-    while True:
-        stream.seek(start)
-        content = stream.read(min(ahead, end - start))
-        try:
-            return _told(Reader(content))
-        except IndexError:
-            if len(content) < ahead or ahead >= _LONGEST_HEADER:
-                raise ValueError("a page's header ends early") from None
-            ahead *= 2
+def _check_apart(groups: tuple[tuple[Chunk, ...], ...]) -> None:
+    """Refuse pages that are read for more than one column or group."""
+    # Of a column without values no page is read, wherever it says that they are.
+    read = [one for group in groups for one in group if one.values]
+    places = sorted((one.start, one.length) for one in read)
+    for (start, length), (following, _) in pairwise(places):
+        if start + length > following:
+            raise ValueError("two columns lie in the same place")
 
 
-def _told(reader: Reader) -> _Page:
-    numbers: dict[int, int] = {}
-    details: dict[int, dict[int, int]] = {}
-    for field in reader.struct(_OF_PAGE):
-        if _OF_PAGE[field] == I32:
-            numbers[field] = reader.number(I32)
-        else:
-            details[field] = reader.numbers({_N: I32, _ENCODING[field]: I32})
-    if not {_KIND, _UNPACKED, _PACKED} <= set(numbers):
-        raise ValueError("a page's header does not say what the page is")
-    kind, n = numbers[_KIND], 0
-    if kind in _DETAILS:
-        told = details.get(_DETAILS[kind], {})
-        n, encoding = told.get(_N, -1), told.get(_ENCODING[_DETAILS[kind]], -1)
-        if encoding in _NOT_READ:
-            raise EncodingError(_NOT_READ[encoding])
-    if min(numbers[_UNPACKED], numbers[_PACKED], n) < 0:
-        raise ValueError("a page has less than nothing")
-    return _Page(kind, numbers[_UNPACKED], numbers[_PACKED], n, reader.at)
+def _clean(said: Mapping[int, Any], groups: tuple[tuple[Chunk, ...], ...]) -> bytes:
+    """Return the footer with what is needed to read the columns, and its notes."""
+    elements = [
+        {n: value for n, value in element.items() if n != _LOGICAL_TYPE or value}
+        for element in said[_SCHEMA]
+    ]
+    again = []
+    for group, chunks in zip(said.get(_GROUPS, []), groups, strict=True):
+        columns = [
+            {2: 0, 3: _column(column[3], chunk)}
+            for column, chunk in zip(group[_COLUMNS], chunks, strict=True)
+        ]
+        size = sum(chunk.length for chunk in chunks)
+        again.append({_COLUMNS: columns, _BYTES: size, _ROWS: group[_ROWS]})
+    notes = list(_notes(said.get(_NOTES, [])))
+    return written(
+        _FILE_WRITTEN,
+        {
+            **{1: 2, _SCHEMA: elements, _FILE_ROWS: said[_FILE_ROWS], _GROUPS: again},
+            **({_NOTES: notes} if notes else {}),
+        },
+    )
+
+
+def _column(column: dict[int, Any], chunk: Chunk) -> dict[int, Any]:
+    kept = {n: value for n, value in column.items() if n != _STATISTICS}
+    return {
+        **{1: chunk.leaf.type, _ENCODINGS: [], _PATH: list(chunk.leaf.path)},
+        **{_CODEC: 0, _UNPACKED: chunk.length, **kept},
+    }
+
+
+def _notes(notes: list[dict[int, bytes]]) -> Iterator[dict[int, bytes]]:
+    for note in notes:
+        if note.get(1) != _ARROW or len(note.get(2, b"")) <= _LONGEST_ARROW:
+            yield {1: note.get(1, b""), **({2: note[2]} if 2 in note else {})}

@@ -9,17 +9,19 @@ read some at a time, so that no more is ever held than the table and what one ba
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from lensbench.footers import EncodingError, size_of
+from lensbench.footers import Chunk, Footer, read_footer
+from lensbench.parquet_pages import EncodingError, measured
 
 #: Bytes that a file's pages and values may take in any case, and a table with its texts spelled
 #: out, of which many may be the same; and how many times the file's own both may be beyond that.
@@ -40,29 +42,56 @@ class DamagedError(Exception):
     """A file is no Parquet file, is cut short, or holds what was not to be; the text says which."""
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """What is known of a file before its pages are looked at."""
+
+    footer: Footer
+    about: pq.FileMetaData
+    schema: pa.Schema
+
+
+def _opened(path: str | Path) -> _Opened:
+    """Read a file's footer once for each version of the file."""
+    try:
+        about = Path(path).stat()
+        return _open(str(path), about.st_ino, about.st_size, about.st_mtime_ns)
+    # Damaged bytes make the library raise anything: ArrowInvalid, OSError, UnicodeDecodeError, …
+    except Exception as error:
+        raise DamagedError("is damaged or cut short") from error
+
+
+@lru_cache(maxsize=64)
+def _open(path: str, *version: int) -> _Opened:
+    with open(path, "rb") as stream:
+        footer = read_footer(stream)
+    about = pq.read_metadata(pa.BufferReader(footer.as_file()))
+    return _Opened(footer, about, about.schema.to_arrow_schema())
+
+
 def schema_of(path: str | Path) -> pa.Schema:
     """Return names and types of a file's columns, and its metadata.
 
     Raises:
         DamagedError: if it can't be read.
     """
-    try:
-        return pq.read_schema(path)
-    # Damaged bytes make the library raise anything: ArrowInvalid, OSError, UnicodeDecodeError, …
-    except Exception as error:
-        raise DamagedError("is damaged or cut short") from error
+    return _opened(path).schema
 
 
 def read_columns(
-    path: str | Path, kinds: Mapping[str, pa.DataType], filters: pc.Expression | None = None
+    path: str | Path,
+    kinds: Mapping[str, pa.DataType],
+    filters: pc.Expression | None = None,
+    within: tuple[str, Any, Any] | None = None,
 ) -> pa.Table:
     """Read columns whose types are known beforehand; nothing is read of a file that has others.
 
     Args:
         path: the file.
         kinds: name → type of each column that is wanted, in the order that they come in.
-        filters: which rows, by those columns; all by default. Groups of rows that have none by
-            their statistics are not read.
+        filters: which rows, by those columns; all by default.
+        within: a column, the least and the most of its values that `filters` lets through: groups
+            of rows that have none such by their statistics are not read.
 
     Returns:
         The columns, without the file's metadata.
@@ -74,7 +103,7 @@ def read_columns(
     parts, held = [], 0
     try:
         most = _most(path, SPELLED)
-        for part in _parts(path, kinds, kinds, _ROWS, filters):
+        for part in _parts(path, kinds, kinds, _ROWS, filters, within):
             parts.append(part)
             held += part.nbytes
             if held > most:
@@ -133,30 +162,27 @@ def kinds_of(path: str | Path, columns: Sequence[str] | None = None) -> dict[str
 
     Raises:
         FileNotFoundError: if it isn't there.
-        DamagedError: if it can't be read, or has a column twice or not at all.
+        DamagedError: if it can't be read, has a column twice or not at all, or one that is neither
+            of numbers, truth values nor texts.
     """
     if not Path(path).exists():
         raise FileNotFoundError(path)
     schema = schema_of(path)
     wanted = schema.names if columns is None else list(columns)
-    for name in wanted:
-        _place(schema, name)
-    return {name: schema.field(name).type for name in wanted}
+    kinds = {name: schema.field(_place(schema, name)).type for name in wanted}
+    for name, kind in kinds.items():
+        if not (_is_text(kind) or _is_plain(kind)):
+            raise DamagedError(f"has {name} as {kind}, neither numbers nor texts")
+    return kinds
 
 
 def count_rows(path: str | Path) -> int:
     """Return how many rows a file says that it has.
 
     Raises:
-        DamagedError: if it can't be read, or says that they are fewer than none.
+        DamagedError: if it can't be read, or its groups have others.
     """
-    try:
-        found = int(pq.read_metadata(path).num_rows)
-    except Exception as error:
-        raise DamagedError("is damaged or cut short") from error
-    if found < 0:
-        raise DamagedError(f"says that it has {found} rows")
-    return found
+    return _opened(path).footer.rows
 
 
 def _check_kinds(schema: pa.Schema, kinds: Mapping[str, pa.DataType]) -> None:
@@ -184,20 +210,28 @@ def _too_much(most: int) -> DamagedError:
 
 
 @lru_cache(maxsize=256)
-def _is_too_much(path: str, most: int, *version: int) -> bool:
-    """Say whether a file takes more than `most`; asked once of each version of a file."""
-    return size_of(path, most).held > most
+def _size(path: str, most: int, *version: int) -> tuple[bool, frozenset[str]]:
+    """Say whether a file takes more than `most`, and which columns have dictionaries."""
+    footer = _open(path, *version).footer
+    with open(path, "rb") as stream:
+        size = measured(stream, footer, most)
+    return size.held > most, frozenset(b".".join(leaf.path).decode() for leaf in size.coded)
 
 
-def _check_size(path: str | Path) -> None:
-    """Refuse a file whose pages, or values, texts not counted, are too many for its size."""
+def _check_size(path: str | Path) -> frozenset[str]:
+    """Refuse a file whose pages, or values, texts not counted, are too many for its size.
+
+    Returns:
+        The columns that have dictionaries.
+    """
     about, most = Path(path).stat(), _most(path, LARGEST)
     try:
-        refused = _is_too_much(str(path), most, about.st_ino, about.st_size, about.st_mtime_ns)
+        refused, coded = _size(str(path), most, about.st_ino, about.st_size, about.st_mtime_ns)
     except EncodingError as error:
         raise DamagedError(f"has texts in the encoding {error}, which is not read") from error
     if refused:
         raise _too_much(most)
+    return coded
 
 
 def _parts(
@@ -206,6 +240,7 @@ def _parts(
     wanted: Mapping[str, pa.DataType],
     rows: int,
     filters: pc.Expression | None = None,
+    within: tuple[str, Any, Any] | None = None,
 ) -> Iterator[pa.Table]:
     """Yield a table without rows, then the rows, checked, so many at a time or fewer.
 
@@ -215,39 +250,72 @@ def _parts(
         wanted: the same names → what it becomes.
         rows: how many are decoded at once, if they are no lists of great length.
         filters: which rows; all by default.
+        within: as for `read_columns`.
     """
-    _check_kinds(schema_of(path), kinds)
-    _check_size(path)
+    opened = _opened(path)
+    _check_kinds(opened.schema, kinds)
+    if not kinds:
+        raise DamagedError("has no column that is asked for")
+    coded = _check_size(path)
     yield pa.schema(list(wanted.items())).empty_table()
     rows = max(1, min(rows, _BYTES // max(1, sum(map(_row_bytes, kinds.values())))))
-    with pq.ParquetFile(path, read_dictionary=_words(kinds)) as file:
-        groups = None if filters is None else _groups(path, filters)
+    # Texts with a dictionary are read as such, and need not be copied.
+    words = [name for name, kind in kinds.items() if _is_text(kind) and name in coded]
+    groups = None if within is None else _groups(opened, *within)
+    found = 0
+    with pq.ParquetFile(path, metadata=opened.about, read_dictionary=words) as file:
         for batch in file.iter_batches(rows, row_groups=groups, columns=list(kinds)):
+            found += batch.num_rows
             part = _spelled(batch, wanted, _most(path, SPELLED))
             yield part if filters is None else part.filter(filters)
+    if groups is None and found != opened.footer.rows:
+        raise DamagedError("has other rows than it says")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return any(test(kind) for test in tests)
 
 
 def _row_bytes(kind: pa.DataType) -> int:
-    """Return how many bytes a row of a column takes even where it is null; 0 where it has none."""
+    """Return how many bytes a row of a column takes even where it is null."""
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size) * _row_bytes(kind.value_type)
-    if pa.types.is_fixed_size_binary(kind):
-        return int(kind.byte_width)
-    return (kind.bit_width + 7) // 8 if pa.types.is_primitive(kind) else 0
+    return (kind.bit_width + 7) // 8 if _is_plain(kind) and not pa.types.is_null(kind) else 4
 
 
-def _groups(path: str | Path, filters: pc.Expression) -> list[int]:
-    """Return the groups of rows that may have some that are wanted.
+def _groups(opened: _Opened, name: str, least: Any, most: Any) -> list[int]:
+    """Return the groups of rows that may have values of a column from `least` to `most`."""
+    kind = opened.schema.field(_place(opened.schema, name)).type
+    found = []
+    for place, group in enumerate(opened.footer.groups):
+        low, high = _span([one for one in group if one.leaf.path == (name.encode(),)], kind)
+        if not ((high is not None and high < least) or (low is not None and low > most)):
+            found.append(place)
+    return found
 
-    Told of the file as it is: of columns that are read as dictionaries no group is left out.
-    """
-    parts = ds.dataset(path, format="parquet").get_fragments()
-    return [group.id for part in parts for group in part.subset(filters).row_groups]
 
-
-def _words(kinds: Mapping[str, pa.DataType]) -> list[str]:
-    """Return the columns of texts, which are read as dictionaries: a text need not be copied."""
-    return [name for name, kind in kinds.items() if pa.types.is_string(kind)]
+def _span(chunks: list[Chunk], kind: pa.DataType) -> tuple[Any, Any]:
+    """Return the least and the most value of a column's part, None where that isn't known."""
+    if len(chunks) != 1:
+        return None, None
+    found: list[Any] = []
+    for value in (chunks[0].least, chunks[0].most):
+        if value is not None and _is_text(kind):
+            # Cut within a character, as a writer may, it is no bound.
+            try:
+                found.append(value.decode())
+            except UnicodeDecodeError:
+                found.append(None)
+        elif value is not None and kind == pa.int32() and len(value) == 4:
+            found.append(int.from_bytes(value, "little", signed=True))
+        else:
+            found.append(None)
+    return found[0], found[1]
 
 
 def _spelled(table: pa.RecordBatch, kinds: Mapping[str, pa.DataType], most: int) -> pa.Table:
@@ -255,7 +323,8 @@ def _spelled(table: pa.RecordBatch, kinds: Mapping[str, pa.DataType], most: int)
 
     Nothing of the metadata is kept: pandas would believe what it says.
     """
-    spelled = sum(_text_bytes(table.column(name)) for name in _words(kinds))
+    texts = [name for name, kind in kinds.items() if _is_text(kind)]
+    spelled = sum(_text_bytes(table.column(name)) for name in texts)
     if spelled > most:
         raise _too_much(most)
     columns = [table.column(name).cast(kind) for name, kind in kinds.items()]

@@ -13,9 +13,10 @@ PACKAGE = Path(__file__).resolve().parent
 # nothing in what is made.
 _BASE = ("files.py", "errors.py")
 _WORDS = ("scripts.py", "lexicon.py", "yamls.py", "data/lexicon.yaml")
+_PARQUET = ("parquets.py", "parquet_pages.py", "footers.py", "thrift.py")
 _TRACE = (
     *("trace.py", "trace_meta.py", "trace_schema.py", "trace_checks.py", "trace_stream.py"),
-    *("shards.py", "parquets.py", "footers.py", "thrift.py"),
+    *("shards.py", *_PARQUET),
 )
 _MODEL = (
     *(*_BASE, *_WORDS, *_TRACE, "models/*.py", "lens"),
@@ -33,7 +34,7 @@ _METRIC_TABLES = tuple(
 _TOLERANCES = tuple(f"compare/{name}.py" for name in ("tolerances", "measures", "tally"))
 _SHOW = (
     *(*_BASE, "scripts.py", "pixels.py", "figures", "fontfiles.py", "tables"),
-    *("numbers.py", "parquets.py", "footers.py", "thrift.py", "data/reference"),
+    *("numbers.py", *_PARQUET, "data/reference"),
 )
 _PAGE = ("fontfiles.py", "webfonts.py")
 _TOLD = (
@@ -42,7 +43,7 @@ _TOLD = (
 )
 ROOMS = {
     "dataset": (
-        *(*_BASE, *_WORDS, "parquets.py", "footers.py", "thrift.py"),
+        *(*_BASE, *_WORDS, *_PARQUET),
         *("data/facts.yaml", "data/sources.csv", "datasets", "downloads", "pixels.py"),
     ),
     "model": _MODEL,

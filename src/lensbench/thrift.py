@@ -1,21 +1,23 @@
-"""Thrift's compact protocol, of which a reader needs little: structs, numbers, and how to skip.
+"""Thrift's compact protocol, the little of it that is needed: known fields are read and written.
 
-What a number is worth is what the C++ library makes of the same bytes, so that nobody can tell the
-one reader this and the other that: too long ones are cut to their bits, and a field that comes
-twice or as another type is refused.
+What is read must be written in the one way in which writers write it: fields in the order of their
+numbers, each of its type. What another reader might take for something else is refused.
 Source: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 _DEEPEST = 32
-# Types of the compact protocol.
-_TRUE, _FALSE, _BYTE, _I16, I32, I64, _DOUBLE, BINARY = 1, 2, 3, 4, 5, 6, 7, 8
-LIST, _SET, _MAP, STRUCT, _UUID = 9, 10, 11, 12, 13
+#: Types of the compact protocol; of a truth value the type is the value.
+TRUE, FALSE, BYTE, _I16, I32, I64, _DOUBLE, BINARY = 1, 2, 3, 4, 5, 6, 7, 8
+_LIST, _SET, _MAP, _STRUCT, _UUID = 9, 10, 11, 12, 13
 _BITS = {_I16: 16, I32: 32, I64: 64}
-_WIDE = {_BYTE: 1, _DOUBLE: 8, _UUID: 16}
+_WIDE = {BYTE: 1, _DOUBLE: 8, _UUID: 16}
+#: What a field may be: the number of a type, a list of one kind, or a struct: number → kind.
+Kind = int | list[Any] | Mapping[int, Any]
 
 
 class Reader:
@@ -28,68 +30,59 @@ class Reader:
     def __init__(self, content: bytes) -> None:
         self._content, self.at = content, 0
 
-    def struct(self, wanted: Mapping[int, int]) -> Iterator[int]:
-        """Read a struct, and stop at each of its fields that is wanted.
-
-        Whoever iterates must read that field before the next step.
+    def struct(self, kind: Mapping[int, Any], depth: int = 0) -> dict[int, Any]:
+        """Read a struct and return those of its fields that are known.
 
         Args:
-            wanted: numbers of fields → their types.
-
-        Yields:
-            The number of the field.
+            kind: numbers of the fields → what they are.
+            depth: structs that it lies in.
 
         Raises:
-            ValueError: if a wanted field comes twice or is of another type, or the bytes are no
-                struct.
+            ValueError: if a known field is of another type, or the bytes are no struct.
         """
-        found = set()
-        for number, kind in self._fields():
-            if number not in wanted:
-                self._skip(kind)
+        found: dict[int, Any] = {}
+        number = 0
+        while (head := self._byte()) != 0:
+            last, number = number, number + (head >> 4) if head >> 4 else self._number(I32)
+            if not last < number < 2**15:
+                raise ValueError("fields are not in their order")
+            if number not in kind:
+                self._skip(head & 15, depth + 1)
                 continue
-            if kind != wanted[number] or number in found:
-                raise ValueError(f"field {number} comes twice or is of another type")
-            found.add(number)
-            yield number
+            found[number] = self._value(kind[number], head & 15, depth + 1)
+        return found
 
-    def numbers(self, wanted: Mapping[int, int]) -> dict[int, int]:
-        """Read a struct and return those of its fields that are wanted, all of them numbers."""
-        return {number: self.number(wanted[number]) for number in self.struct(wanted)}
+    def _value(self, kind: Kind, told: int, depth: int, listed: bool = False) -> Any:
+        if depth > _DEEPEST:
+            raise ValueError("structs too deep in each other")
+        if told != _type_of(kind) and not (kind == TRUE and told == FALSE and not listed):
+            raise ValueError("a field is of another type")
+        if isinstance(kind, list):
+            n, inner = self._list()
+            return [self._value(kind[0], inner, depth + 1, listed=True) for _ in range(n)]
+        if not isinstance(kind, int):
+            return self.struct(kind, depth)
+        if kind == TRUE:
+            return told == TRUE
+        if kind == BYTE:
+            return self._byte()
+        return self._binary() if kind == BINARY else self._number(kind)
 
-    def structs(self) -> Iterator[None]:
-        """Read a list's head and stop at the beginning of each struct that it holds."""
-        n, kind = self._list()
-        if kind != STRUCT:
-            raise ValueError("a list holds no structs")
-        for _ in range(n):
-            yield
-
-    def number(self, kind: int) -> int:
-        """Read a signed number of that type, whose sign is its lowest bit."""
+    def _number(self, kind: int) -> int:
+        """Read a signed number, whose sign is its lowest bit; what is too long loses its head."""
         value = self._varint() & ((1 << _BITS[kind]) - 1)
         return value >> 1 ^ -(value & 1)
 
-    def binary(self) -> bytes:
-        """Read bytes."""
+    def _binary(self) -> bytes:
         n = self._varint()
         self._advance(n)
         return self._content[self.at - n : self.at]
 
-    def _fields(self) -> Iterator[tuple[int, int]]:
-        """Yield number and type of each field of a struct, whose value is then to be read."""
-        number = 0
-        while (head := self._byte()) != 0:
-            number = number + (head >> 4) if head >> 4 else self.number(_I16)
-            if not -(2**15) <= number < 2**15:
-                raise ValueError(f"there is no field {number}")
-            yield number, head & 15
-
-    def _skip(self, kind: int, depth: int = 0, listed: bool = False) -> None:
+    def _skip(self, kind: int, depth: int, listed: bool = False) -> None:
         if depth > _DEEPEST:
             raise ValueError("structs too deep in each other")
-        if kind in (_TRUE, _FALSE):
-            # Within a struct the type is the value; within a list it takes a byte.
+        if kind in (TRUE, FALSE):
+            # Within a list it takes a byte.
             self._advance(int(listed))
         elif kind in _WIDE:
             self._advance(_WIDE[kind])
@@ -97,7 +90,7 @@ class Reader:
             self._varint()
         elif kind == BINARY:
             self._advance(self._varint())
-        elif kind in (LIST, _SET):
+        elif kind in (_LIST, _SET):
             n, inner = self._list()
             for _ in range(n):
                 self._skip(inner, depth + 1, listed=True)
@@ -107,16 +100,21 @@ class Reader:
             for _ in range(n):
                 self._skip(kinds >> 4, depth + 1, listed=True)
                 self._skip(kinds & 15, depth + 1, listed=True)
-        elif kind == STRUCT:
-            for _, inner in self._fields():
-                self._skip(inner, depth + 1)
+        elif kind == _STRUCT:
+            while (head := self._byte()) != 0:
+                if not head >> 4:
+                    self._varint()
+                self._skip(head & 15, depth + 1)
         else:
             raise ValueError(f"there is no type {kind}")
 
     def _list(self) -> tuple[int, int]:
         """Read a list's head: how many there are, and of which type."""
         head = self._byte()
-        return (head >> 4 if head >> 4 < 15 else self._varint()), head & 15
+        n = head >> 4 if head >> 4 < 15 else self._varint()
+        if n > len(self._content) - self.at:
+            raise IndexError
+        return n, head & 15
 
     def _advance(self, n: int) -> None:
         self.at += n
@@ -137,3 +135,54 @@ class Reader:
             if byte < 128:
                 return value & (2**64 - 1)
         raise ValueError("a number is longer than any can be")
+
+
+def written(kind: Mapping[int, Any], values: Mapping[int, Any]) -> bytes:
+    """Return a struct's bytes.
+
+    Args:
+        kind: numbers of its fields → what they are, as for `Reader.struct`.
+        values: numbers of those that it has → what is in them.
+    """
+    found, last = bytearray(), 0
+    for number in sorted(values):
+        told = _type_of(kind[number])
+        if told == TRUE and not values[number]:
+            told = FALSE
+        if number - last < 16:
+            found.append((number - last) << 4 | told)
+        else:
+            found += bytes([told]) + _varint_of(2 * number)
+        found += _bytes_of(kind[number], values[number])
+        last = number
+    return bytes(found) + b"\0"
+
+
+def _bytes_of(kind: Kind, value: Any) -> bytes:
+    if isinstance(kind, list):
+        n, told = len(value), _type_of(kind[0])
+        head = bytes([n << 4 | told]) if n < 15 else bytes([15 << 4 | told]) + _varint_of(n)
+        return head + b"".join(_bytes_of(kind[0], one) for one in value)
+    if not isinstance(kind, int):
+        return written(kind, value)
+    if kind == TRUE:
+        return b""
+    if kind == BYTE:
+        return bytes([value])
+    if kind == BINARY:
+        return _varint_of(len(value)) + bytes(value)
+    return _varint_of((value << 1) ^ (value >> (_BITS[kind] - 1)) if value < 0 else value << 1)
+
+
+def _varint_of(value: int) -> bytes:
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def _type_of(kind: Kind) -> int:
+    if isinstance(kind, list):
+        return _LIST
+    return kind if isinstance(kind, int) else _STRUCT

@@ -158,7 +158,8 @@ def read_table(
     extra = [key for key in schema.keys if key not in wanted]
     kinds = {key: schema.column(key).arrow(metas[0].widths) for key in wanted + extra}
     filters = None if step is None else pc.field("step") == step
-    parts = [_read(path / f"{name}.parquet", kinds, filters) for path in paths]
+    within = None if step is None else ("step", step, step)
+    parts = [_read(path / f"{name}.parquet", kinds, filters, within) for path in paths]
     table = in_order(pa.concat_tables(parts), schema.keys)
     try:
         check_columns(name, table)
@@ -172,6 +173,7 @@ def read_rows(
     name: str,
     columns: Sequence[str] | None = None,
     filters: pc.Expression | None = None,
+    within: tuple[str, Any, Any] | None = None,
 ) -> pa.Table:
     """Read rows of one table of one folder as they lie there, their values checked.
 
@@ -180,6 +182,7 @@ def read_rows(
         name: name of the table, as in `trace_schema.TABLES`.
         columns: which columns; all by default.
         filters: which rows; all by default.
+        within: a column, the least and the most of its values that `filters` lets through.
 
     Raises:
         TraceError: if the file is missing, damaged or of another schema.
@@ -187,7 +190,7 @@ def read_rows(
     schema, path = TABLES[name], Path(folder) / f"{name}.parquet"
     widths = meta_of(path).widths
     wanted = columns if columns is not None else [c.name for c in schema.columns]
-    found = _read(path, {key: schema.column(key).arrow(widths) for key in wanted}, filters)
+    found = _read(path, {key: schema.column(key).arrow(widths) for key in wanted}, filters, within)
     try:
         check_values(name, found)
     except TraceError as error:
@@ -246,7 +249,7 @@ def check_folder(folder: str | Path) -> None:
         if replace(meta_of(file), shard=0) != replace(meta, shard=0):
             raise TraceError(f"{file} is of another run than its folder: delete it and rerun.")
         kinds = {column.name: column.arrow(meta.widths) for column in table.columns}
-        ready[table.name] = in_order(_read(file, kinds, None), table.keys)
+        ready[table.name] = in_order(_read(file, kinds), table.keys)
     try:
         for name, table in ready.items():
             check_table(name, table)
@@ -335,8 +338,13 @@ def _write(path: Path, table: pa.Table) -> None:
     pq.write_table(table, path, compression="zstd", row_group_size=_ROWS_A_GROUP)
 
 
-def _read(path: Path, kinds: Mapping[str, pa.DataType], filters: pc.Expression | None) -> pa.Table:
+def _read(
+    path: Path,
+    kinds: Mapping[str, pa.DataType],
+    filters: pc.Expression | None = None,
+    within: tuple[str, Any, Any] | None = None,
+) -> pa.Table:
     try:
-        return read_columns(path, kinds, filters)
+        return read_columns(path, kinds, filters, within)
     except DamagedError as error:
         raise TraceError(f"{path} {error}: delete it and rerun.") from error

@@ -146,9 +146,7 @@ def _read(
     folder: Path, name: str, columns: Sequence[str] | None, ids: np.ndarray | None
 ) -> pa.Table:
     """Read a table, or of it the rows of these sorted ids; whole groups without any are skipped."""
-    wanted = None
-    if ids is not None:
-        field = pc.field("sample_id")
-        near = (field >= str(ids[0])) & (field <= str(ids[-1]))
-        wanted = near & pc.is_in(field, pa.array(ids.tolist(), pa.string()))
-    return read_rows(folder, name, columns, wanted)
+    if ids is None:
+        return read_rows(folder, name, columns)
+    wanted = pc.is_in(pc.field("sample_id"), pa.array(ids.tolist(), pa.string()))
+    return read_rows(folder, name, columns, wanted, ("sample_id", str(ids[0]), str(ids[-1])))
