@@ -106,10 +106,15 @@ class Footer:
 
 
 def read_footer(stream: IO[bytes]) -> Footer:
-    """Read a file's footer.
+    """Read a file's footer, as `parsed` does."""
+    return parsed(*footer_bytes(stream))
+
+
+def footer_bytes(stream: IO[bytes]) -> tuple[bytes, int]:
+    """Return a file's footer as it stands there, and where it begins.
 
     Raises:
-        ValueError: if it can't be read, or doesn't hold together.
+        ValueError: if the file has none.
     """
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - 8))
@@ -117,14 +122,28 @@ def read_footer(stream: IO[bytes]) -> Footer:
     length = int.from_bytes(end[:4], "little")
     if end[4:] != _MAGIC or length > size - 12:
         raise ValueError("no footer at its end")
-    stream.seek(size - 8 - length)
+    begin = size - 8 - length
+    stream.seek(begin)
+    return stream.read(length), begin
+
+
+def parsed(footer: bytes, begin: int) -> Footer:
+    """Return what a footer says.
+
+    Args:
+        footer: its bytes.
+        begin: where it begins in its file: all columns lie before.
+
+    Raises:
+        ValueError: if it can't be read, or doesn't hold together.
+    """
     try:
-        said = Reader(stream.read(length)).struct(_FILE)
+        said = Reader(footer).struct(_FILE)
     except IndexError:
         raise ValueError("the footer ends early") from None
     leaves = _leaves(said.get(_SCHEMA, []))
     rows, told = said.get(_FILE_ROWS, -1), said.get(_GROUPS, [])
-    groups = tuple(_group(group, leaves, size - 8 - length) for group in told)
+    groups = tuple(_group(group, leaves, begin) for group in told)
     if rows < 0 or sum(group.get(_ROWS, -1) for group in told) != rows:
         raise ValueError("groups have not the rows that the file has")
     _check_apart(groups)

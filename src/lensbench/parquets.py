@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lensbench.footers import Chunk, Footer, read_footer
+from lensbench.footers import Chunk, Footer, footer_bytes, parsed
 from lensbench.parquet_pages import EncodingError, measured
 
 #: Bytes that a file's pages and values may take in any case, and a table with its texts spelled
@@ -29,6 +29,8 @@ LARGEST, SPELLED = 32 * 2**20, 128 * 2**20
 RATIO = 100
 # Rows that are decoded at once, and how many bytes of lists and numbers they may take.
 _ROWS, _BYTES = 65_536, 16 * 2**20
+# Bytes of a footer.
+_LONG = 2**16
 
 
 #: What reading a file raises that somebody else, or nobody, wrote as it should be.
@@ -46,27 +48,32 @@ class DamagedError(Exception):
 class _Opened:
     """What is known of a file before its pages are looked at."""
 
+    raw: tuple[bytes, int]
     footer: Footer
     about: pq.FileMetaData
     schema: pa.Schema
 
 
 def _opened(path: str | Path) -> _Opened:
-    """Read a file's footer once for each version of the file."""
+    """Read a file's footer; what it says is worked out once."""
     try:
-        about = Path(path).stat()
-        return _open(str(path), about.st_ino, about.st_size, about.st_mtime_ns)
+        with open(path, "rb") as stream:
+            return _told(footer_bytes(stream))
     # Damaged bytes make the library raise anything: ArrowInvalid, OSError, UnicodeDecodeError, …
     except Exception as error:
         raise DamagedError("is damaged or cut short") from error
 
 
+def _told(raw: tuple[bytes, int]) -> _Opened:
+    # A long one, which few files have, is not kept.
+    return _kept(raw) if len(raw[0]) <= _LONG else _kept.__wrapped__(raw)
+
+
 @lru_cache(maxsize=64)
-def _open(path: str, *version: int) -> _Opened:
-    with open(path, "rb") as stream:
-        footer = read_footer(stream)
+def _kept(raw: tuple[bytes, int]) -> _Opened:
+    footer = parsed(*raw)
     about = pq.read_metadata(pa.BufferReader(footer.as_file()))
-    return _Opened(footer, about, about.schema.to_arrow_schema())
+    return _Opened(raw, footer, about, about.schema.to_arrow_schema())
 
 
 def schema_of(path: str | Path) -> pa.Schema:
@@ -209,24 +216,26 @@ def _too_much(most: int) -> DamagedError:
     return DamagedError(f"stands for more than {most:,} bytes, too many for its size")
 
 
-@lru_cache(maxsize=256)
-def _size(path: str, most: int, *version: int) -> tuple[bool, frozenset[str]]:
+@lru_cache(maxsize=64)
+def _size(
+    path: str, raw: tuple[bytes, int], most: int, *version: int
+) -> tuple[bool, frozenset[str]]:
     """Say whether a file takes more than `most`, and which columns have dictionaries."""
-    footer = _open(path, *version).footer
     with open(path, "rb") as stream:
-        size = measured(stream, footer, most)
+        size = measured(stream, _told(raw).footer, most)
     return size.held > most, frozenset(b".".join(leaf.path).decode() for leaf in size.coded)
 
 
-def _check_size(path: str | Path) -> frozenset[str]:
+def _check_size(path: str | Path, raw: tuple[bytes, int]) -> frozenset[str]:
     """Refuse a file whose pages, or values, texts not counted, are too many for its size.
 
     Returns:
         The columns that have dictionaries.
     """
     about, most = Path(path).stat(), _most(path, LARGEST)
+    version = (about.st_ino, about.st_size, about.st_mtime_ns)
     try:
-        refused, coded = _size(str(path), most, about.st_ino, about.st_size, about.st_mtime_ns)
+        refused, coded = _size(str(path), raw, most, *version)
     except EncodingError as error:
         raise DamagedError(f"has texts in the encoding {error}, which is not read") from error
     if refused:
@@ -256,7 +265,7 @@ def _parts(
     _check_kinds(opened.schema, kinds)
     if not kinds:
         raise DamagedError("has no column that is asked for")
-    coded = _check_size(path)
+    coded = _check_size(path, opened.raw)
     yield pa.schema(list(wanted.items())).empty_table()
     rows = max(1, min(rows, _BYTES // max(1, sum(map(_row_bytes, kinds.values())))))
     # Texts with a dictionary are read as such, and need not be copied.
