@@ -29,7 +29,7 @@ LARGEST, SPELLED = 32 * 2**20, 128 * 2**20
 RATIO = 100
 # Rows that are decoded at once, and how many bytes of lists and numbers they may take.
 _ROWS, _BYTES = 65_536, 16 * 2**20
-# Bytes of a footer.
+# Bytes of a footer whose meaning isn't kept.
 _LONG = 2**16
 
 
@@ -271,11 +271,11 @@ def _parts(
     # Texts with a dictionary are read as such, and need not be copied.
     words = [name for name, kind in kinds.items() if _is_text(kind) and name in coded]
     groups = None if within is None else _groups(opened, *within)
-    found = 0
+    found, most = 0, _most(path, SPELLED)
     with pq.ParquetFile(path, metadata=opened.about, read_dictionary=words) as file:
         for batch in file.iter_batches(rows, row_groups=groups, columns=list(kinds)):
             found += batch.num_rows
-            part = _spelled(batch, wanted, _most(path, SPELLED))
+            part = _spelled(batch, wanted, most)
             yield part if filters is None else part.filter(filters)
     if groups is None and found != opened.footer.rows:
         raise DamagedError("has other rows than it says")
