@@ -18,6 +18,7 @@ from lensbench.lexicon import LANGUAGES, load_lexicon
 from lensbench.scripts import SCRIPTS
 from lensbench.trace import write_model_table, write_shard
 from lensbench.trace_meta import TraceMeta
+from lensbench.trace_schema import FORMS
 
 NAME = "synthetic"
 #: Share of the questions that each answer from 0 to 15 is of, roughly TallyQA's.
@@ -108,9 +109,8 @@ def _forms() -> pd.DataFrame:
         concept = f"number:{number}"
         for language, form in dict.fromkeys(lexicon.forms(concept)):
             token = len(rows)
-            rows.append((concept, language, form, token, f"t{token}", 1, True, ""))
-    names = ["concept", "language", "form", "token_id", "token_text", "n_tokens", "kept", "reason"]
-    return pd.DataFrame(rows, columns=names)
+            rows.append((concept, language, form, token, [token], f"t{token}", 1, True, ""))
+    return pd.DataFrame(rows, columns=[column.name for column in FORMS.columns])
 
 
 def _shard(shape: Shape, shard: int, forms: pd.DataFrame) -> tuple[dict[str, pa.Table], Planted]:
@@ -153,6 +153,7 @@ def _samples(shape: Shape, names: list[str], answers: np.ndarray, final: np.ndar
             },
             "generated": [str(answer) for answer in answers],
             "generated_ids": pa.array([[int(one)] * shape.steps for one in final]),
+            "generated_ends": [[len(str(answer))] * shape.steps for answer in answers],
             "gold": [f"number:{answer}" for answer in answers],
             "family": ["simple" if place % 2 else "complex" for place in range(n)],
             "rejected": pa.nulls(n, pa.string()),

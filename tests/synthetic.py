@@ -268,15 +268,13 @@ def _write_model(folder: Path, meta: TraceMeta, kind: str) -> None:
     vocabulary["is_fragment"] = vocabulary.script == "Fragment"
     write_model_table(folder, "vocabulary", vocabulary, meta)
     rows = [
-        (concept, language, form, TOKEN_ID[form], form, 1, True, "")
+        (concept, language, form, TOKEN_ID[form], [TOKEN_ID[form]], form, 1, True, "")
         for concept, forms in CONCEPTS.items()
         for language, texts in forms.items()
         for form in texts
     ]
-    rows.append(
-        ("animal:dog", "en", " dog", TOKEN_ID[" do"], " do", 2, False, "shared with animal:dogma")
-    )
-    rows.append(("number:3", "fr", " trois", -1, "", 0, False, "unknown"))
+    rows.append(("animal:dog", "en", " dog", TOKEN_ID[" do"], [], " do", 2, False, "unknown"))
+    rows.append(("number:3", "fr", " trois", -1, [], "", 0, False, "unknown"))
     columns = [column.name for column in FORMS.columns]
     write_model_table(folder, "forms", pd.DataFrame(rows, columns=columns), meta)
     checks = [
@@ -515,6 +513,10 @@ def _samples(manifest, plan, kind, rejected) -> pd.DataFrame:
             ),
             "generated": ["".join(VOCABULARY[t][0] for t in f if t != TOKEN_ID[END]) for f in ids],
             "generated_ids": ids,
+            "generated_ends": [
+                np.cumsum([len(VOCABULARY[t][0]) * (t != TOKEN_ID[END]) for t in f]).tolist()
+                for f in ids
+            ],
             "gold": manifest.gold,
             "language": manifest.language,
             "family": manifest.family,

@@ -37,6 +37,7 @@ def tables(ids: tuple[str, ...] = ("b", "a")) -> Tables:
             "views": "[]",
             "generated": "x",
             "generated_ids": [[7, 8], *([[]] * n)],
+            "generated_ends": [[1, 1], *([[]] * n)],
             "gold": "number:1",
             "language": "en",
             "family": "count",

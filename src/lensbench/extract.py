@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from lensbench.lens.rows import (
 )
 from lensbench.lexicon import LANGUAGES
 from lensbench.models.load import LoadedModel
+from lensbench.models.vocabulary import without_shared
 from lensbench.progress import Progress
 from lensbench.provenance import machine, package_versions
 from lensbench.scripts import SCRIPTS
@@ -88,7 +89,7 @@ class Extraction:
         self._folder = Path(manifest_folder)
         self._manifest = manifest.iloc[: options.samples]
         self._manifest_sha256 = sha256_of(self._folder / FILE_NAME)
-        self._groups = groups_of(loaded, model_folder)
+        self._groups = groups_of(loaded, model_folder, self._manifest["gold"])
 
     @property
     def files(self) -> list[str]:
@@ -228,11 +229,11 @@ def checked_request(
     return manifest
 
 
-def groups_of(loaded: LoadedModel, model_folder: str | Path) -> TokenGroups:
-    """Return the groups of tokens that the folder of a model tells of."""
+def groups_of(loaded: LoadedModel, model_folder: str | Path, golds: Iterable[str]) -> TokenGroups:
+    """Return the groups of tokens that the folder of a model tells of, for these gold concepts."""
     return token_groups(
         read_table(model_folder, "vocabulary"),
-        read_table(model_folder, "forms"),
+        without_shared(read_table(model_folder, "forms"), golds),
         SCRIPTS,
         LANGUAGES,
         loaded.anatomy.vocab_size,

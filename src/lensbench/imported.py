@@ -153,6 +153,7 @@ def _samples(lens: PatchLens, name: str, view: dict[str, Any], with_picture: boo
         "views": json.dumps([view]),
         "generated": "",
         "generated_ids": [],
+        "generated_ends": [],
         "gold": "",
         "language": "",
         "family": "",

@@ -271,7 +271,7 @@ def _mine_model(runs: list[Shards], lexicon: Lexicon, options: MiningOptions) ->
     for block in (block for shards in runs for block in shards.blocks()):
         gold = block.gold
         of_family = np.array([concept.split(":")[0] == options.family for concept in gold])
-        blocks.append(block.first.top_id[of_family][:, layers, : options.k])
+        blocks.append(block.content.top_id[of_family][:, layers, : options.k])
         answers.append(gold[of_family])
     gold = np.concatenate(answers)
     if len(set(gold)) < 2:

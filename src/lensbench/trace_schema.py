@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 LOG2 = 0.6931471805599453
 #: What float32 sums over a vocabulary of 10^5 tokens may be off by, in nats or in mass.
@@ -112,6 +112,13 @@ SAMPLES = Table(
         ),
         Column("generated", _TEXT, "the text generated, special tokens left out"),
         Column("generated_ids", _ID, "the token ids generated, one a step", width="any", low=0),
+        Column(
+            "generated_ends",
+            _ID,
+            "where the text of each of them ends in `generated`, in characters",
+            width="any",
+            low=0,
+        ),
         Column("gold", _TEXT, 'concept id of the true answer, such as "number:3"'),
         Column("language", _TEXT, "language asked for the answer"),
         Column("family", _TEXT, 'kind of question, such as "count"'),
@@ -142,8 +149,8 @@ TRAJECTORY = Table(
         Column(
             "gold_rank",
             _ID,
-            "rank of the best-ranked first token of a form of the gold concept; -1 where this "
-            "vocabulary has no usable form, and then gold_logprob is 0",
+            "rank of the best-ranked first token of a form of the gold concept that no other gold "
+            "of the dataset shares; -1 where there is none, and then gold_logprob is 0",
             low=-1,
         ),
         Column("gold_logprob", _REAL, "log p_l of that token, nats", **_LOGPROB),
@@ -235,7 +242,7 @@ ATTENTION = Table(
 
 LENSES = Table(
     "lenses",
-    "a sample × lens × layer, at step 0",
+    "a sample × lens × layer, at the content step",
     ("sample_id", "lens", "layer"),
     (
         _SAMPLE_ID,
@@ -296,9 +303,16 @@ FORMS = Table(
         Column("language", _TEXT, "language of the form"),
         Column("form", _TEXT, "the form, leading space and case as tried"),
         Column("token_id", _ID, "its first token; -1 if it has none", low=-1),
+        Column(
+            "token_ids",
+            _ID,
+            "all of its tokens, blank ones before the first left out",
+            width="any",
+            low=0,
+        ),
         Column("token_text", _TEXT, "that token decoded alone"),
         Column("n_tokens", _ID, "how many tokens the form takes", low=0),
-        Column("kept", _FLAG, "whether the first token stands for this concept alone"),
+        Column("kept", _FLAG, "whether the first token is enough to tell the form by"),
         Column("reason", _TEXT, 'why it was left out; "" if kept'),
     ),
 )

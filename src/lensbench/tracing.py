@@ -28,6 +28,7 @@ from lensbench.lens.rows import (
     word_rows,
 )
 from lensbench.models.load import LoadedModel
+from lensbench.steps import content_step
 from lensbench.variants import NATIVE, check_variant
 
 
@@ -47,7 +48,7 @@ class ExtractOptions:
         picture: what of a picture is shown: "native", "blank", or its longer side in pixels.
         max_new_tokens: steps at most a sample.
         top_k: top tokens kept a layer.
-        lenses: further lenses that the answer step is read out with, keys of `LENSES`.
+        lenses: further lenses that the content step is read out with, keys of `LENSES`.
         lens: "normed" (final norm at every layer) or "raw" (at none but the last).
         floor_directions: random directions a layer for the floors.
         seed: of the random directions.
@@ -133,7 +134,9 @@ def trace_rows(
         "trajectory": trajectory_rows(ids, step, readout),
         "heads": head_rows(ids, step, traced.heads[sample, step], traced.head_layers),
     }
-    lenses = _lenses(loaded, traced, kept, groups, options, parts)
+    samples = sample_rows(loaded, kept, encoded, traced.ids)
+    answered = [content_step(row["generated"], row["generated_ends"]) or 0 for row in samples]
+    lenses = _lenses(loaded, traced, kept, answered, groups, options, parts)
     if lenses:
         tables["lenses"] = pd.concat(lenses, ignore_index=True)
     read = [] if reader is None else reader.patches(encoded)
@@ -146,7 +149,7 @@ def trace_rows(
     norms = traced.residuals[:, 0].float().norm(dim=-1)
     return Found(
         tables,
-        sample_rows(loaded, kept, encoded, traced.ids),
+        samples,
         dict(zip(names, norms, strict=True)),
     )
 
@@ -176,13 +179,17 @@ def _lenses(
     loaded: LoadedModel,
     traced: Traced,
     kept: list[dict[str, Any]],
+    steps: list[int],
     groups: TokenGroups,
     options: ExtractOptions,
     parts: bool,
 ) -> list[pd.DataFrame]:
-    """Return what the further lenses say of a batch's answer step."""
-    residuals = traced.residuals[:, 0]
-    written = traced.capture.written(0) if parts else None
+    """Return what the further lenses say of each sample of a batch at its step of `steps`."""
+    residuals = traced.residuals[range(len(steps)), steps]
+    written = None
+    if parts:
+        each = {step: traced.capture.written(step) for step in set(steps)}
+        written = torch.stack([each[step][index] for index, step in enumerate(steps)])
     gold = groups.of([row["gold"] for row in kept])
     frames = []
     for lens in options.lenses:

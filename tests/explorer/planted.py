@@ -180,6 +180,7 @@ def samples(rows: list[dict[str, Any]]) -> pd.DataFrame:
     plain = {
         "prompt": "<|user|>" + QUESTION, "n_image_tokens": 0, "grid_h": 0, "grid_w": 0,
         "views": "[]", "generated": " three w1 w2", "generated_ids": [ID[" three"], 73, 74],
+        "generated_ends": [6, 9, 12],
         "gold": "number:3", "language": "en", "family": "count", "asked": QUESTION,
         "image": None, "rejected": None,
     }  # fmt: skip
@@ -255,7 +256,8 @@ def write_import(root: Path) -> Path:
     views = [{"name": "picture", "rows": 4, "cols": 4, "box": [0.0, 0.0, 1.0, 1.0]}]
     row = {
         "sample_id": "sweater", "n_tokens": 18, "n_image_tokens": 16, "grid_h": 4, "grid_w": 4,
-        "views": json.dumps(views), "generated": "", "generated_ids": [], "gold": "",
+        "views": json.dumps(views), "generated": "", "generated_ids": [], "generated_ends": [],
+        "gold": "",
     }  # fmt: skip
     write(folder, "samples", samples([row]), about)
     write(folder, "patches", patches("sweater", views, 1, False, 0), about)

@@ -30,9 +30,11 @@ _SCRIPT = {"digit": "Digit", "en": "Latin", "zh": "Han"}
 
 def forms() -> pd.DataFrame:
     """Return the forms, the Chinese numerals listed as Japanese too, as the lexicon does."""
-    rows = [(*owner, text, ID[text], True) for text, owner in TOKENS.items() if owner is not None]
-    rows += [("number:2", "ja", "二", ID["二"], True), ("number:3", "ja", "三", ID["三"], True)]
-    return pd.DataFrame(rows, columns=["concept", "language", "form", "token_id", "kept"])
+    rows = [(*owner, text) for text, owner in TOKENS.items() if owner is not None]
+    rows += [("number:2", "ja", "二"), ("number:3", "ja", "三")]
+    table = pd.DataFrame(rows, columns=["concept", "language", "form"])
+    ids = [ID[text] for text in table["form"]]
+    return table.assign(token_id=ids, token_ids=[[token] for token in ids], kept=True, reason="")
 
 
 def hand_run(
@@ -84,6 +86,9 @@ def hand_run(
             "language": list(asked or ["en"] * n),
             "family": list(family or ["count"] * n),
             "asked": list(words or ["How many?"] * n),
+            "generated": [list(TOKENS)[token] for token in top_id[:, -1, 0]],
+            "generated_ids": top_id[:, -1, :1].tolist(),
+            "generated_ends": [[len(list(TOKENS)[token])] for token in top_id[:, -1, 0]],
         }
     )
     scripts = [_SCRIPT.get(owner[1], "Other") if owner else "Other" for owner in TOKENS.values()]

@@ -73,8 +73,9 @@ def write_patches(
             "sample_id": name, "prompt": "?", "n_tokens": len(places) + 1,
             "n_image_tokens": len(places), "grid_h": 4, "grid_w": 4,
             "views": json.dumps(list(views)),
-            "generated": "", "generated_ids": [], "gold": "", "language": "", "family": "",
-            "asked": "", "image": "p.png", "rejected": None,
+            "generated": "", "generated_ids": [], "generated_ends": [],
+            "gold": "", "language": "", "family": "", "asked": "", "image": "p.png",
+            "rejected": None,
         })  # fmt: skip
         for layer in range(n_layers + 1):
             words.append({
@@ -112,7 +113,8 @@ def write_model(folder: Path, model: str = "m") -> Path:
     forms = [
         {
             "concept": concept, "language": "en", "form": text, "token_id": ID[text],
-            "token_text": text, "n_tokens": 1, "kept": kept, "reason": "" if kept else "shared",
+            "token_ids": [ID[text]], "token_text": text, "n_tokens": 1, "kept": kept,
+            "reason": "" if kept else "shared",
         }
         for concept, tokens in FORMS.items()
         for text, kept in tokens

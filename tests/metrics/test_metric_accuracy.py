@@ -27,7 +27,7 @@ FORMS = pd.DataFrame(
         ("capital:nyc", "en", " New York", 70, False),
     ],
     columns=COLUMNS,
-)
+).assign(reason=lambda table: ["" if kept else "shared" for kept in table["kept"]])
 
 
 def test_language_of_hit_by_hand() -> None:
@@ -86,7 +86,8 @@ def test_forms_kept_are_counted_over_the_gold_concepts_alone() -> None:
 def test_languages_with_forms_in_order() -> None:
     assert languages_with_forms(np.array(["number:3"]), FORMS, LANGUAGES) == list(LANGUAGES)
     assert languages_with_forms(np.array(["number:2"]), FORMS, LANGUAGES) == ["en"]
-    assert languages_with_forms(np.array(["capital:nyc"]), FORMS, LANGUAGES) == []
+    assert languages_with_forms(np.array(["capital:nyc"]), FORMS, LANGUAGES) == ["en"]
+    assert languages_with_forms(np.array(["capital:rome"]), FORMS, LANGUAGES) == []
 
 
 def test_by_asked_gives_all_and_then_each_language_there_is() -> None:

@@ -100,12 +100,13 @@ def test_planted_layers_are_recovered(scenes: Made, facts: Made) -> None:
 def test_the_main_lens_has_the_numbers_of_by_layer(scenes: Made) -> None:
     table, by_layer = at(scenes.tables["lenses"], lens="normed"), scenes.tables["by_layer"]
     names = {"agreement": "top1_is_final"}
-    for name in ("agreement", "accuracy", "entropy_nats", "kl_to_final_nats", "final_rank_median"):
+    for name in ("agreement", "entropy_nats", "kl_to_final_nats", "final_rank_median"):
         own, other = at(table, metric=name), at(by_layer, metric=names.get(name, name))
         for column in ("layer", "depth", "value", "low", "high", "n"):
             assert own[column].tolist() == other[column].tolist(), (name, column)
     assert set(table["metric"]) == {
-        "agreement", "accuracy", "entropy_nats", "kl_to_final_nats", "final_rank_median",
+        "agreement", "first_token_accuracy", "entropy_nats", "kl_to_final_nats",
+        "final_rank_median",
     }  # fmt: skip
 
 
@@ -124,14 +125,15 @@ def test_lenses_against_a_naive_reading(facts: Made) -> None:
         table = at(facts.tables["lenses"], lens=lens, layer=layer).set_index("metric")
         usable = here[[bool(CONCEPTS[gold]) for gold in here["gold"]]]
         assert table.loc["agreement", "value"] == pytest.approx(here["hit"].mean())
-        assert table.loc["accuracy", "value"] == pytest.approx(usable["right"].mean())
+        assert table.loc["first_token_accuracy", "value"] == pytest.approx(usable["right"].mean())
         # No two tokens of the synthetic logits are equal, so that rank and top token agree.
         assert ((usable["gold_rank"] == 0) == usable["right"]).all()
         for name in ("entropy_nats", "kl_to_final_nats"):
             assert table.loc[name, "value"] == pytest.approx(here[name].mean(), rel=1e-5)
         assert table.loc["final_rank_median", "value"] == here["final_rank"].median()
         assert table["n"].to_dict() == {
-            name: len(usable) if name == "accuracy" else len(here) for name in table.index
+            name: len(usable) if name == "first_token_accuracy" else len(here)
+            for name in table.index
         }
         assert table["depth"].tolist() == pytest.approx([layer / 12] * len(table))
         assert ("same_top1_as_main" in table.index) == (lens == "raw")
@@ -223,7 +225,9 @@ def test_what_an_mlp_writes_is_found_at_its_block_alone(tmp_path: Path) -> None:
     assert agreement.loc["attention", 1:].tolist() == [0, 0, 0, 0, 0]
     # Before the MLP adds its write, the stream is what the block below left.
     assert agreement.loc["mid", 1:].tolist() == [0, 0, 0, 0, 1]
-    accuracy = at(table, metric="accuracy").pivot(index="lens", columns="layer", values="value")
+    accuracy = at(table, metric="first_token_accuracy").pivot(
+        index="lens", columns="layer", values="value"
+    )
     assert accuracy.loc["mlp", 1:].tolist() == [0, 1, 0, 1, 0]
     assert accuracy.loc["attention", 1:].tolist() == [0] * 5
     assert accuracy.loc["normed"].tolist() == [0, 0, 1, 1, 1, 1]

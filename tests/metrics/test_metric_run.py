@@ -431,7 +431,7 @@ def test_without_any_usable_gold_there_are_no_gold_rows(facts: Made, tmp_path: P
         compute_run(shards, facts.model_folder, FEW)
     model = tmp_path / "model"
     shutil.copytree(facts.model_folder, model)
-    forms = read_table(model, "forms").assign(kept=False, reason="none is")
+    forms = read_table(model, "forms").assign(kept=False, reason="unknown")
     write_model_table(model, "forms", forms, read_meta(model))
     tables = compute_run(shards, model, FEW)
     for name in ("accuracy_by_answer", "accuracy_by_language", "concept_mass"):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from tests.planted import text_model, token_id, tokenizer
@@ -18,7 +19,15 @@ from lensbench.errors import ModelError, panics_told
 from lensbench.lens.groups import token_groups
 from lensbench.lexicon import Lexicon
 from lensbench.models.load import load_model
-from lensbench.models.vocabulary import forms_table, token_texts, too_short, vocabulary_table
+from lensbench.models.vocabulary import (
+    forms_table,
+    text_ends,
+    token_texts,
+    too_short,
+    vocabulary_table,
+    without_shared,
+)
+from lensbench.steps import content_step, step_of
 
 
 def sentencepiece():
@@ -107,24 +116,37 @@ def one(forms, concept, form):
     return forms[(forms["concept"] == concept) & (forms["form"] == form)].iloc[0]
 
 
-def test_a_whole_token_belongs_to_its_concept_and_longer_forms_that_start_with_it_do_not():
+def test_a_form_is_the_tokens_it_is_written_with():
     words = tokenizer()
     _, forms = forms_of(words)
-    three = one(forms, "number:3", "三")
+    three, longer = one(forms, "number:3", "三"), one(forms, "number:33", "三三")
     assert (three["token_text"], three["n_tokens"], three["kept"]) == ("三", 1, True)
-    longer = one(forms, "number:33", "三三")
+    assert longer["token_ids"] == [three["token_id"]] * 2
     assert (longer["token_id"], longer["n_tokens"]) == (three["token_id"], 2)
-    assert (longer["kept"], longer["reason"]) == (False, "shared with number:3")
+    goat = one(forms, "word:goat", "goat")
+    assert [words.decode([token]) for token in goat["token_ids"]] == list("goat")
 
 
-def test_a_first_token_that_two_concepts_share_stands_for_neither():
-    words = tokenizer()
-    _, forms = forms_of(words)
-    # Neither is a token, and both start with "g".
-    goat, golf = one(forms, "word:goat", "goat"), one(forms, "word:golf", "golf")
-    assert goat["token_text"] == golf["token_text"] == "g"
-    assert (goat["reason"], golf["reason"]) == ("shared with word:golf", "shared with word:goat")
-    assert one(forms, "color:green", " green")["kept"]
+def test_a_first_token_that_another_gold_of_the_dataset_shares_stands_for_neither():
+    _, whole = forms_of(tokenizer())
+    # 三 is all of three and the beginning of thirty-three: it matters where both are asked for.
+    for golds, reasons in {
+        ("number:3", "color:red"): ("", "shared with number:3"),
+        ("number:33",): ("shared with number:33", ""),
+        ("number:3", "number:33"): ("shared with number:33", "shared with number:3"),
+        (): ("", ""),
+    }.items():
+        forms = without_shared(whole, golds)
+        three, longer = one(forms, "number:3", "三"), one(forms, "number:33", "三三")
+        assert (three["reason"], longer["reason"]) == reasons
+        assert (three["kept"], longer["kept"]) == tuple(not reason for reason in reasons)
+        assert (
+            one(forms, "number:3", "three")["reason"] == one(whole, "number:3", "three")["reason"]
+        )
+    # What says too little is no better for being nobody else's, nor for being somebody's.
+    both = without_shared(whole, ("word:goat", "word:golf"))
+    assert one(both, "word:goat", "goat")["reason"] == "too short"
+    assert one(both, "color:green", " green")["kept"]
 
 
 def test_a_first_token_that_says_too_little_of_its_form_stands_for_nothing():
@@ -146,7 +168,7 @@ def test_fragments_and_blanks_are_left_out_with_the_reason():
     words = tokenizer()
     _, forms = forms_of(words, Lexicon({"word:sea": {"ja": ("海",)}}))
     assert one(forms, "word:sea", "海")["reason"] == "fragment"
-    assert one(forms, "word:sea", " 海")["reason"] in ("blank", "fragment")
+    assert one(forms, "word:sea", " 海")["reason"] == "fragment"
 
 
 def test_sentencepiece_s_own_space_is_no_part_of_a_form():
@@ -154,6 +176,36 @@ def test_sentencepiece_s_own_space_is_no_part_of_a_form():
     _, forms = forms_of(words, Lexicon({"number:3": {"en": ("three",), "zh": ("三",)}}))
     assert one(forms, "number:3", "三")["token_text"] == "三"
     assert one(forms, "number:3", " three")["token_text"] == " three"
+
+
+def test_where_the_text_of_each_token_ends():
+    words = tokenizer()
+    for text in (" three 三 海!", "海海", "\n\n3", ""):
+        ids = words(text, add_special_tokens=False)["input_ids"]
+        ends, whole = text_ends(words, ids), words.decode(ids)
+        assert len(ends) == len(ids)
+        assert (ends[-1] if ends else 0) == len(whole)
+        # Each character begins at the first token whose end lies beyond it: bytes counted naively.
+        raw = [words.convert_ids_to_tokens(token) for token in ids]
+        widths = [len(piece) for piece in raw]  # byte-level: a letter a byte
+        starts = np.cumsum([0, *widths])[:-1]
+        for place in range(len(whole)):
+            byte = len(whole[:place].encode())
+            naive = max(step for step, start in enumerate(starts) if start <= byte)
+            assert step_of(place, ends) == naive, (text, place)
+
+
+def test_sentencepiece_writes_its_space_as_a_step_of_its_own():
+    words = sentencepiece()
+    ids = words.convert_tokens_to_ids(["▁", "三"])
+    text = words.decode(ids, skip_special_tokens=True)
+    ends = text_ends(words, ids)
+    assert content_step(text, ends) == 1
+    # A character of three bytes begins where the first of them is generated.
+    ids = words.convert_tokens_to_ids(["▁", "<0xE6>", "<0xB5>", "<0xB7>", "d"])
+    assert text_ends(words, ids) == [0, 1, 1, 1, 2]
+    ids = words.convert_tokens_to_ids(["▁", "三"])
+    assert [text[a:b].strip() for a, b in zip([0, *ends], ends, strict=False)] == ["", "三"]
 
 
 def test_groups_count_a_token_once_for_its_first_language():

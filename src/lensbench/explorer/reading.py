@@ -13,6 +13,7 @@ from lensbench.datasets.manifest import read_manifest
 from lensbench.errors import TraceError
 from lensbench.explorer.sample import Attention, Sample, Step, Vocabulary, views_of
 from lensbench.parquets import DamagedError, read_own
+from lensbench.steps import content_step
 from lensbench.trace import read_meta, read_table, stack
 from lensbench.trace_meta import TraceMeta
 
@@ -48,7 +49,7 @@ def read_closeup(
         if name not in images.index:
             raise TraceError(f"{folder} has a sample {name} that {manifest} lacks: make it again.")
         image = images[name]
-        verdict = layers.get((name, 0), (None, None))[1]
+        verdict = layers.get((name, sample.content_step), (None, None))[1]
         yield _with(
             sample,
             picture=None if image is None else Path(manifest) / image,
@@ -113,7 +114,13 @@ def _read(
         about = {name: str(getattr(row, name) or "") for name in _TEXTS}
         about |= {"model": meta.model, "dataset": meta.dataset, "lens": meta.lens}
         yield (
-            Sample(about=about, views=views_of(row.views, where), picture=None, **cut),
+            Sample(
+                about=about,
+                views=views_of(row.views, where),
+                picture=None,
+                content_step=content_step(row.generated, row.generated_ends) or 0,
+                **cut,
+            ),
             meta,
         )
 
@@ -187,7 +194,7 @@ def _generated(frame: pd.DataFrame | None, row: Any, meta: TraceMeta) -> dict[st
 
 
 def _convergence(path: str | Path | None) -> dict[tuple[str, int], tuple[int, bool | None]]:
-    """Return (sample, step) → (convergence layer, whether the token is right; None if unknown)."""
+    """Return (sample, step) → (convergence layer, whether the answer is right; None if unknown)."""
     if path is None:
         return {}
     columns = ["sample_id", "step", "convergence_layer", "correct_final"]
@@ -224,7 +231,6 @@ def _steps(
                 int(rows["final_id"].iloc[0]),
                 rows["final_logprob"].to_numpy(dtype=np.float64),
                 rows["final_rank"].to_numpy(),
-                # The gold answer is what the first token says; later ones have none to be held to.
                 rows["gold_logprob"].to_numpy(dtype=np.float64) if known else None,
                 gold if known else None,
                 stack(rows, "top_id")[:, 0],

@@ -91,7 +91,8 @@ class Sample:
         picture: the picture's file, or None.
         steps: how each generated token came about; empty where it isn't known.
         attention: None where there is none.
-        correct: whether the answer's first token is right; None where that can't be told.
+        content_step: the step at which the answer's first word begins.
+        correct: whether the answer that begins there is right; None where that can't be told.
     """
 
     about: Mapping[str, str]
@@ -106,12 +107,13 @@ class Sample:
     picture: Path | None
     steps: tuple[Step, ...] = ()
     attention: Attention | None = None
+    content_step: int = 0
     correct: bool | None = None
 
     @property
     def convergence(self) -> int | None:
-        """The convergence layer of step 0, or None."""
-        return self.steps[0].convergence if self.steps else None
+        """The convergence layer of the content step, or None."""
+        return self.steps[self.content_step].convergence if self.steps else None
 
     @property
     def best_layer(self) -> np.ndarray:

@@ -14,13 +14,15 @@ from lensbench.lens.patches import Patches
 from lensbench.lens.readout import Readout
 from lensbench.models.load import LoadedModel
 from lensbench.models.prompt import Encoded
+from lensbench.models.vocabulary import text_ends
 
 HEAD_COLUMNS = (
     "image_mass", "sink_mass", "text_mass", "image_entropy_nats", "image_max", "overview_mass",
 )  # fmt: skip
 SAMPLE_COLUMNS = [
     "sample_id", "prompt", "n_tokens", "n_image_tokens", "grid_h", "grid_w", "views",
-    "generated", "generated_ids", "gold", "language", "family", "asked", "image", "rejected",
+    "generated", "generated_ids", "generated_ends", "gold", "language", "family", "asked", "image",
+    "rejected",
 ]  # fmt: skip
 
 
@@ -32,9 +34,8 @@ def _sample(row: Mapping[str, Any], **found: Any) -> dict[str, Any]:
 def rejected_row(row: Mapping[str, Any], reason: str) -> dict[str, Any]:
     """Return the row of `samples` of a manifest row that could not be read, with the reason."""
     empty = dict.fromkeys(("n_tokens", "n_image_tokens", "grid_h", "grid_w"), 0)
-    return _sample(
-        row, prompt="", views="[]", **empty, generated="", generated_ids=[], rejected=reason
-    )
+    said = {"generated": "", "generated_ids": [], "generated_ends": []}
+    return _sample(row, prompt="", views="[]", **empty, **said, rejected=reason)
 
 
 def sample_rows(
@@ -59,6 +60,7 @@ def sample_rows(
             views=encoded.layouts[index].to_json(),
             generated=loaded.tokenizer.decode(ids[index], skip_special_tokens=True),
             generated_ids=ids[index],
+            generated_ends=text_ends(loaded.tokenizer, ids[index]),
             rejected=None,
         )
         for index, row in enumerate(rows)

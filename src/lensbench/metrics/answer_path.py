@@ -135,8 +135,8 @@ def answer_path(run: Run, tally: Tally) -> list[pd.DataFrame]:
 
 def _last_layers(block: Block) -> dict[str, np.ndarray]:
     """Return what the layers below L say of the last, each [n samples]."""
-    hit = hits(block.first.top1, block.first.final)
-    columns = block.first.columns
+    hit = hits(block.content.top1, block.content.final)
+    columns = block.content.columns
     agree: dict[str, np.ndarray] = {
         f"last_{k}_agree": np.asarray(hit[:, -1 - k : -1].all(axis=1))
         for k in AGREEING
@@ -164,7 +164,7 @@ def _gold(block: Block) -> dict[str, Told]:
         "gold_lost_of_found": (there, lost),
         "gold_regained": (has, regained),
     }
-    counted = changes(block.vocabulary.text(block.first.top1[there]), language[there])
+    counted = changes(block.vocabulary.text(block.content.top1[there]), language[there])
     for name, of_found in counted.items():
         count = np.zeros(len(has), dtype=int)
         count[there] = of_found

@@ -11,7 +11,7 @@ _COLUMNS = ("top_id", "probability", "final_rank", "gold_rank")
 
 
 def answer_way(run: Block) -> pd.DataFrame:
-    """Return one row a sample × lens × layer of some samples, at step 0.
+    """Return one row a sample × lens × layer of some samples, at the content step.
 
     The lenses are the run's main one and the raw one, where it was read.
 
@@ -23,8 +23,7 @@ def answer_way(run: Block) -> pd.DataFrame:
         (the token the model itself puts on top), gold_rank (empty where the gold answer has no
         usable form) and gold.
     """
-    ids, first = run.samples["sample_id"].to_numpy(dtype=object), run.first
-    # step 0 is there of every sample that was read, in the samples' order
+    ids, first = run.samples["sample_id"].to_numpy(dtype=object), run.content
     main = {
         "top_id": first.top1,
         "probability": first.top_probability,

@@ -34,7 +34,7 @@ def averaged(first: Trajectory, tau: float) -> dict[str, np.ndarray]:
     """Return the metrics whose mean over samples is reported, each [n, L+1].
 
     Args:
-        first: step 0.
+        first: the content step of each sample.
         tau: threshold of early exit.
     """
     rank = first.columns["final_rank"].astype(np.float64)

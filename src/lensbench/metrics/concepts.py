@@ -1,7 +1,7 @@
 """Mass on the gold answer's forms, by language: which language a middle layer answers in.
 
-Source: Wendler et al. 2024 (arXiv 2402.10588). A form whose first token another concept shares is
-left out at extraction and counted in `forms`.
+Source: Wendler et al. 2024 (arXiv 2402.10588). A form whose first token another gold of the dataset
+shares is left out, and counted in `summary`.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def by_family(gold: np.ndarray, named: Sequence[str]) -> Iterator[tuple[str, np.
 def languages_with_forms(
     gold: Iterable[str], forms: pd.DataFrame, languages: Sequence[str]
 ) -> list[str]:
-    """Return the languages in which any of the gold concepts has a kept form, in order."""
-    kept = forms[forms["kept"] & forms["concept"].isin(set(gold))]
-    found = set(kept["language"])
+    """Return the languages in which any of the gold concepts has a form, in order."""
+    known = forms[(forms["reason"] != "unknown") & forms["concept"].isin(set(gold))]
+    found = set(known["language"])
     return [language for language in languages if language in found]
 
 

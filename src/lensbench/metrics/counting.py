@@ -92,11 +92,11 @@ METRICS = ("accuracy", "convergence_layer", "convergence_depth")
 def measure(block: Block, tally: Tally) -> None:
     """Note what `by_count` and `matched_kinds` report of a block."""
     counts = counts_of(block.gold)
-    counted = block.has_gold & (counts >= 0)
+    counted = block.strict.readable & (counts >= 0)
     if not counted.any():
         return
-    right = block.language_of_top1 >= 0
-    layer = convergence_layer(hits(block.first.top1, block.first.final))
+    right = block.strict.right
+    layer = convergence_layer(hits(block.content.top1, block.content.final))
     values = {
         "accuracy": right[:, -1],
         "convergence_layer": layer,
@@ -175,7 +175,7 @@ def matched_kinds(run: Run, tally: Tally) -> list[pd.DataFrame]:
 
 def _by_count(run: Run, tally: Tally, kind: str, metric: str) -> dict[int, dict[float, int]]:
     """Return count → the metric's values and how often each is, of the questions of a kind."""
-    counts = sorted({int(n) for n in counts_of(np.array(list(run.usable_golds), dtype=object))})
+    counts = sorted({int(n) for n in counts_of(np.array(list(run.groups.golds), dtype=object))})
     found = {count: tally.counted(("matched_kinds", kind, count, metric)) for count in counts}
     return {count: values for count, values in found.items() if values}
 

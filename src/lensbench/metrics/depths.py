@@ -12,11 +12,13 @@ from lensbench.metrics.tally import Tally
 
 STABLE = (1, 2, 4)
 #: Means over samples, in the order of the table; those of the other lenses come after them.
+ANSWERS = ("accuracy", "accuracy_lenient", "accuracy_generated", "accuracy_generated_lenient")
 METRICS = (
-    "accuracy", "accuracy_generated", "convergence_layer", "convergence_depth", "first_hit_layer",
+    *ANSWERS, "convergence_layer", "convergence_depth", "first_hit_layer",
     *(f"stable{k}_layer" for k in STABLE),
     "changes_of_mind", "found_and_lost", "last_block_js", "last_block_change", "early_exit_layer",
-    "early_exit_agreement",
+    "early_exit_agreement", "without_readable_gold", "without_content", "content_step_later",
+    "answer_step_later",
 )  # fmt: skip
 
 
@@ -25,9 +27,10 @@ def depths(block: Block) -> pd.DataFrame:
     steps, depth = block.steps, block.meta.n_layers
     hit = convergence.hits(steps.top1, steps.final)
     layer = convergence.convergence_layer(hit)
-    gold = block.samples.set_index("sample_id")["gold"].loc[steps.sample_id].to_numpy(dtype=object)
-    right = accuracy.language_of_hit(steps.final, gold, block.forms, block.meta.languages) >= 0
-    usable = steps.columns["gold_rank"][:, 0] >= 0
+    # The answer is read once, at its content step; other steps are neither right nor wrong.
+    right = pd.Series(pd.NA, index=range(len(steps.step)), dtype="Int64")
+    read = block.strict.readable
+    right.iloc[(block.starts + block.content_step)[read]] = block.strict.right[read, -1].astype(int)
     return pd.DataFrame(
         {
             "sample_id": steps.sample_id,
@@ -40,8 +43,7 @@ def depths(block: Block) -> pd.DataFrame:
             "found_and_lost": convergence.found_and_lost(hit).astype(int),
             "last_block_js": steps.columns["js_to_final_nats"][:, -2],
             "last_block_change": (steps.top1[:, -2] != steps.final).astype(int),
-            # Whole numbers or empty: a sample whose gold has no usable form is neither.
-            "correct_final": pd.Series(right.astype(int), dtype="Int64").mask(~usable),
+            "correct_final": right,
             "n_layers": depth,
         }
     )
@@ -56,27 +58,34 @@ def measure(block: Block, tally: Tally, table: pd.DataFrame, tau: float) -> None
         table: their `depths`.
         tau: threshold of early exit.
     """
-    first = block.first
-    at_first = table[table["step"] == 0]
+    first = block.content
+    at_first = table.iloc[block.starts + block.content_step]
     exits = convergence.early_exit_layer(first.top_probability, tau)
-    told, written = generated_is_gold(block)
-    right = block.language_of_top1[:, -1] >= 0
+    told, written, found = generated_is_gold(block)
+    strict, lenient = block.strict, block.lenient
     values: dict[str, np.ndarray] = {
         "convergence_depth": at_first["depth"].to_numpy(),
         "early_exit_layer": exits,
         "early_exit_agreement": convergence.early_exit_agreement(first.top1, first.final, exits),
         **{name: at_first[name].to_numpy() for name in METRICS if name in at_first},
         **summarised(readings(block), first.final),
+        "without_readable_gold": ~strict.readable,
+        "without_content": ~block.has_content,
+        "content_step_later": block.content_step > 0,
+        "answer_step_later": block.answer_step > 0,
     }
-    tally.mean(("summary", "accuracy"), right, block.has_gold)
-    tally.mean(("summary", "accuracy_generated"), written, told)
+    answers = (
+        ("accuracy", strict.right[:, -1], strict.readable),
+        ("accuracy_lenient", lenient.right[:, -1], lenient.readable),
+        ("accuracy_generated", written, told),
+        ("accuracy_generated_lenient", found, told),
+    )
+    for metric, of_samples, among in answers:
+        tally.mean(("summary", metric), of_samples, among)
     for metric, of_samples in values.items():
         tally.mean(("summary", metric), of_samples)
     family = block.samples["family"].to_numpy(dtype=object)
-    for metric, of_samples, among in (
-        ("accuracy", right, block.has_gold),
-        ("accuracy_generated", written, told),
-    ):
+    for metric, of_samples, among in answers:
         for one in set(family):
             for asked, mask in concepts.by_asked(block.asked, block.meta.languages):
                 key = ("accuracy_by_family", one, asked, metric)
@@ -91,7 +100,7 @@ def generated_is_gold(block: Block) -> tuple[np.ndarray, np.ndarray]:
     told = np.isin(block.gold, block.forms["concept"].unique())
     texts = block.samples["generated"].to_numpy(dtype=object)
     written = accuracy.generated_is_gold(texts.tolist(), block.gold.tolist(), block.forms)
-    return told, written
+    return told, written, written
 
 
 def summary(run: Run, tally: Tally) -> list[pd.DataFrame]:
@@ -128,7 +137,7 @@ def accuracy_by_family(run: Run, tally: Tally) -> list[pd.DataFrame]:
         tally: of its blocks.
     """
     rows = []
-    for metric in ("accuracy", "accuracy_generated"):
+    for metric in ANSWERS:
         for family in run.groups.families:
             for asked in (concepts.ALL, *run.meta.languages):
                 key = ("accuracy_by_family", family, asked, metric)

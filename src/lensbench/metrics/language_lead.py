@@ -140,7 +140,7 @@ def arrivals(run: Block) -> Iterator[tuple[str, list[Arrivals], list[Arrivals]]]
     """
     gold = run.samples["gold"].to_numpy(dtype=object)[run.has_gold]
     family = family_of(gold)
-    top = run.first.top_id[run.has_gold]
+    top = run.content.top_id[run.has_gold]
     concepts = list(run.run.usable_golds)
     for k in RANKS:
         if k > top.shape[2]:  # A run that lists fewer tokens says nothing of the tenth.
@@ -155,7 +155,7 @@ def arrivals(run: Block) -> Iterator[tuple[str, list[Arrivals], list[Arrivals]]]
                 chosen = {language: at[mask] for language, at in layers.items()}
                 among.append(Arrivals(concept, of_family[mask], chosen))
         yield f"top{k}", right, wrong
-    mass = run.first.concept_mass[run.has_gold]
+    mass = run.content.concept_mass[run.has_gold]
     there = {
         language: arrival_layer(mass[:, :, run.meta.languages.index(language)] >= MASS)
         for language in _spoken(run)

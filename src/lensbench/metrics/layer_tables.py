@@ -19,21 +19,24 @@ def measure(block: Block, tally: Tally, tau: float) -> None:
         tally: where it is noted.
         tau: threshold of early exit.
     """
-    first, has_gold = block.first, block.has_gold
-    found, labels = block.language_of_top1, block.meta.languages
-    right = found >= 0
-    tally.mean(("by_layer", "accuracy"), right, has_gold)
+    first, has_gold = block.content, block.has_gold
+    said, labels = block.strict, block.meta.languages
+    tally.mean(("by_layer", "accuracy"), said.right, said.readable)
+    later = block.lenient
+    tally.mean(("by_layer", "accuracy_lenient"), later.right, later.readable)
     for metric, values in by_layer.averaged(first, tau).items():
         tally.mean(("by_layer", metric), values)
     tally.median(("by_layer", "final_rank_median"), first.columns["final_rank"])
     tally.median(("by_layer", "gold_rank_median"), first.columns["gold_rank"], has_gold)
-    for gold in set(block.gold[has_gold]):
-        tally.mean(("accuracy_by_answer", gold), right, has_gold & (block.gold == gold))
+    for gold in set(block.gold[said.readable]):
+        of_gold = said.readable & (block.gold == gold)
+        tally.mean(("accuracy_by_answer", gold), said.right, of_gold)
     spoken = [(language, labels.index(language)) for language in _spoken(block.run)]
     for asked, mask in concepts.by_asked(block.asked, labels):
         for language, index in spoken:
             key = (asked, language)
-            tally.mean(("accuracy_by_language", *key), found == index, has_gold & mask)
+            in_language = said.language == index
+            tally.mean(("accuracy_by_language", *key), in_language, said.readable & mask)
             mass = first.concept_mass[:, :, index]
             tally.mean(("concept_mass", *key), mass, has_gold & mask)
     tally.mean(("han_in_topk",), scripts.script_in_topk(first.top_id, block.vocabulary))
@@ -41,19 +44,19 @@ def measure(block: Block, tally: Tally, tau: float) -> None:
 
 
 def _spoken(run: Run) -> list[str]:
-    """Return the languages in which any answer of the run has a usable form."""
-    return concepts.languages_with_forms(run.usable_golds, run.forms, run.meta.languages)
+    """Return the languages in which any answer of the run has a form."""
+    return concepts.languages_with_forms(run.groups.golds, run.forms, run.meta.languages)
 
 
 def by_layers(run: Run, tally: Tally) -> list[pd.DataFrame]:
     """Return `by_layer`: how far each layer's prediction is from the last one's."""
     estimates = {
         str(key[1]): tally.estimate(key)
-        for metric in ("accuracy", *by_layer.METRICS)
+        for metric in ("accuracy", "accuracy_lenient", *by_layer.METRICS)
         if tally.n(key := ("by_layer", metric))
     }
     estimates["final_rank_median"] = tally.median_of(("by_layer", "final_rank_median"))
-    if "accuracy" in estimates:
+    if run.usable_golds:
         estimates["gold_rank_median"] = tally.median_of(("by_layer", "gold_rank_median"))
     depth = run.layers / run.meta.n_layers
     return [
@@ -63,10 +66,11 @@ def by_layers(run: Run, tally: Tally) -> list[pd.DataFrame]:
 
 
 def accuracy_by_answer(run: Run, tally: Tally) -> list[pd.DataFrame]:
-    """Return the accuracy of every gold concept that has a usable form."""
+    """Return the accuracy of every gold concept that can be read in a sample."""
     return [
-        along_layers(tally.estimate(("accuracy_by_answer", gold)), run.layers, answer=gold)
-        for gold in run.usable_golds
+        along_layers(tally.estimate(key), run.layers, answer=gold)
+        for gold in run.groups.golds
+        if tally.n(key := ("accuracy_by_answer", gold))
     ]
 
 

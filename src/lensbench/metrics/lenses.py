@@ -1,8 +1,8 @@
 """The other lenses beside the main one: without the final norm, or of one part of a block alone.
 
-Every lens is read at step 0 and held against y, the token that the model itself puts on top. The
-raw lens leaves the final norm out at every layer, the last one too: there its top token need not be
-y, so for its convergence layer the last layer is the one the model reads.
+Every lens is read at the content step and held against y, the token that the model itself puts on
+top. The raw lens leaves the final norm out at every layer, the last one too: there its top token
+need not be y, so for its convergence layer the last layer is the one the model reads.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ from lensbench.metrics.tally import Tally
 
 _COLUMNS = ("entropy_nats", "kl_to_final_nats", "final_rank")
 #: Means over samples, in the order of the table; the median of the rank comes last.
-METRICS = ("agreement", "same_top1_as_main", "accuracy", "entropy_nats", "kl_to_final_nats")
+METRICS = (
+    "agreement",
+    "same_top1_as_main",
+    "first_token_accuracy",
+    "entropy_nats",
+    "kl_to_final_nats",
+)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Step 0 as one lens reads it: n samples by the m layers that it has.
+    """The content step as one lens reads it: n samples by the m layers that it has.
 
     Args:
         layers: [m] their numbers, from 0 or from 1 on.
@@ -40,9 +46,9 @@ class Reading:
 
 
 def readings(block: Block) -> dict[str, Reading]:
-    """Return what every lens reads of a block at step 0, by its name; the main one is first."""
-    columns = {name: block.first.columns[name] for name in _COLUMNS}
-    found = {block.meta.lens: Reading(block.layers, block.first.top1, columns)}
+    """Return what every lens reads at the content step, by its name; the main one is first."""
+    columns = {name: block.content.columns[name] for name in _COLUMNS}
+    found = {block.meta.lens: Reading(block.layers, block.content.top1, columns)}
     for lens, (layers, values) in block.lenses.items():
         # A main lens that is raw has all of this already, and the model's own last layer.
         if lens not in found:
@@ -104,17 +110,17 @@ def summarised(found: dict[str, Reading], final: np.ndarray) -> dict[str, np.nda
 
 def measure(block: Block, tally: Tally) -> None:
     """Note what `lenses` reports of a block."""
-    final, gold = block.first.final, block.gold
+    final, gold = block.content.final, block.gold
     for lens, reading in readings(block).items():
         values = {"agreement": hits(reading.top1, final)}
         if lens == "raw" and lens != block.meta.lens:
             # Not the final token, but whatever the other lens has on top at the same layer.
-            values["same_top1_as_main"] = reading.top1 == block.first.top1
+            values["same_top1_as_main"] = reading.top1 == block.content.top1
         for metric, of_samples in values.items():
             tally.mean(("lenses", lens, metric), of_samples)
         # By the token on top, not by its rank: a block that writes nothing ties all tokens.
         found = language_of_hit(reading.top1, gold, block.forms, block.meta.languages)
-        tally.mean(("lenses", lens, "accuracy"), found >= 0, block.has_gold)
+        tally.mean(("lenses", lens, "first_token_accuracy"), found >= 0, block.has_gold)
         for metric in ("entropy_nats", "kl_to_final_nats"):
             tally.mean(("lenses", lens, metric), reading.columns[metric])
         tally.median(("lenses", lens), reading.columns["final_rank"])
@@ -123,10 +129,11 @@ def measure(block: Block, tally: Tally) -> None:
 
 
 def lenses(run: Run, tally: Tally) -> list[pd.DataFrame]:
-    """Return each lens' metrics by layer; accuracy over the samples that have a usable gold form.
+    """Return each lens' metrics by layer.
 
-    The raw lens also has `same_top1_as_main`: the share of samples in which it has the same token
-    on top as the main lens at that layer.
+    first_token_accuracy is of the samples whose gold has a first token of its own: lenses are read
+    at one step, where a form's later tokens can't be. The raw lens also has `same_top1_as_main`:
+    the share of samples in which it has the same token on top as the main lens at that layer.
 
     Args:
         run: one model on one dataset.

@@ -13,13 +13,14 @@ import pyarrow as pa
 
 from lensbench.errors import DataError, TraceError
 from lensbench.metrics.rundata import Block, Groups, Run, Trajectory, Vocabulary
+from lensbench.models.vocabulary import without_shared
 from lensbench.trace import read_meta, read_table, stack
 from lensbench.trace_meta import TraceMeta
 from lensbench.trace_stream import BLOCK, column, sample_ids, stream
 
 SAMPLES = (
-    "gold", "language", "family", "asked", "generated", "generated_ids", "n_tokens",
-    "n_image_tokens", "grid_h", "grid_w", "rejected",
+    "gold", "language", "family", "asked", "generated", "generated_ids", "generated_ends",
+    "n_tokens", "n_image_tokens", "grid_h", "grid_w", "rejected",
 )  # fmt: skip
 _SINGLE = (
     "entropy_nats", "kl_to_final_nats", "js_to_final_nats", "final_id", "final_rank", "gold_rank",
@@ -129,8 +130,8 @@ def open_run(
             f"{meta.model} on {meta.dataset} has {meta.n_shards} shards, but {len(metas)} were "
             f"given (missing: {missing}): run the extraction of all of them."
         )
-    groups, read = _groups(folders, meta, max_rejected)
-    forms = read_table(model_folder, "forms")
+    groups, golds, read = _groups(folders, meta, max_rejected)
+    forms = without_shared(read_table(model_folder, "forms"), golds)
     vocabulary = Vocabulary(read_table(model_folder, "vocabulary"))
     return Shards(Run(meta, groups, forms, vocabulary, _floor(read, meta)), folders)
 
@@ -173,18 +174,19 @@ def joined(blocks: Iterable[Block]) -> Block:
 
 def _groups(
     folders: Sequence[Path], meta: TraceMeta, max_rejected: float
-) -> tuple[Groups, dict[Path, int]]:
-    """Count a run's samples, and how many of each shard could be read.
+) -> tuple[Groups, set[str], dict[Path, int]]:
+    """Count a run's samples, and return all its golds and how many of each shard could be read.
 
     A run of which too many could not is refused.
     """
-    read = dict.fromkeys(folders, 0)
+    read, golds = dict.fromkeys(folders, 0), set()
     counts: Counter[tuple[str, str, str]] = Counter()
     n_rejected, why, seen = 0, "", True
     for folder in folders:
         wanted = ("gold", "language", "family", "n_image_tokens", "rejected")
         for found in stream(folder, {"samples": wanted}):
             frame = found["samples"].select(list(wanted)).to_pandas()
+            golds.update(frame["gold"])
             out = frame["rejected"].notna()
             if out.any():
                 n_rejected += int(out.sum())
@@ -207,7 +209,7 @@ def _groups(
             f"rejected, the first because {why}, more than max_rejected ({max_rejected:g}) "
             "allows: check the dataset, or allow more."
         )
-    return groups, read
+    return groups, golds, read
 
 
 def _floor(read: Mapping[Path, int], meta: TraceMeta) -> np.ndarray:

@@ -9,8 +9,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from lensbench.answers import find_answer, kind_of
 from lensbench.errors import TraceError
-from lensbench.metrics.accuracy import language_of_hit
+from lensbench.metrics.accuracy import Followed, Spelling, followed, language_of_hit
+from lensbench.steps import content_step, step_of
 from lensbench.trace_meta import TraceMeta
 
 
@@ -148,7 +150,7 @@ class Run:
     Args:
         meta: of the first shard.
         groups: its samples, counted.
-        forms: the model's `forms`.
+        forms: the model's `forms`, as its golds' first tokens let them be read.
         vocabulary: the model's tokens.
         floor: mean script mass of random directions, [L+1, S].
     """
@@ -165,13 +167,22 @@ class Run:
         return np.arange(self.meta.n_layers + 1)
 
     @cached_property
+    def spelling(self) -> Spelling:
+        """How the vocabulary writes each gold."""
+
+        def text(token: int) -> str:
+            return str(self.vocabulary.text(np.array([token]))[0])
+
+        return Spelling.of(self.forms, self.groups.golds, text, self.meta.languages)
+
+    @cached_property
     def usable(self) -> frozenset[str]:
-        """The concepts that have a usable form in this vocabulary."""
+        """The concepts that have a first token of their own in this vocabulary."""
         return frozenset(self.forms.loc[self.forms["kept"], "concept"])
 
     @cached_property
     def usable_golds(self) -> dict[str, int]:
-        """gold → samples, of those that have a usable form, sorted by gold."""
+        """gold → samples, of those that have a first token of their own, sorted by gold."""
         return {gold: n for gold, n in self.groups.golds.items() if gold in self.usable}
 
 
@@ -214,9 +225,58 @@ class Block:
         return self.run.layers
 
     @cached_property
-    def first(self) -> Trajectory:
-        """Step 0 alone, one row a row of `samples`."""
-        return self.steps.at(self.steps.step == 0)
+    def starts(self) -> np.ndarray:
+        """The row of `steps` at which each sample begins, [n]."""
+        return np.flatnonzero(self.steps.step == 0)
+
+    @cached_property
+    def has_content(self) -> np.ndarray:
+        """Whether the sample's answer has a letter, number or ideograph, [n]."""
+        return np.array([step is not None for step in self._content_steps], dtype=bool)
+
+    @cached_property
+    def content_step(self) -> np.ndarray:
+        """The step at which the first word of each answer begins, 0 where there is none, [n]."""
+        return np.array([step or 0 for step in self._content_steps], dtype=int)
+
+    @cached_property
+    def answer_step(self) -> np.ndarray:
+        """The step at which the only number or color of the text begins, [n].
+
+        It is the content step where the text has none, or several.
+        """
+        found = self.content_step.copy()
+        for row, (text, ends, gold) in enumerate(
+            zip(self.samples["generated"], self.samples["generated_ends"], self.gold, strict=True)
+        ):
+            reading = find_answer(text, kind_of(gold))
+            step = None if reading is None else step_of(reading.start, ends)
+            found[row] = found[row] if step is None else step
+        return found
+
+    @cached_property
+    def content(self) -> Trajectory:
+        """The content step alone, one row a row of `samples`."""
+        return self.steps.at(self.starts + self.content_step)
+
+    @cached_property
+    def strict(self) -> Followed:
+        """What each layer says from the content step on."""
+        return self._followed(self.content_step)
+
+    @cached_property
+    def lenient(self) -> Followed:
+        """What each layer says from the answer step on."""
+        return self._followed(self.answer_step)
+
+    def _followed(self, step: np.ndarray) -> Followed:
+        begin = self.starts + step
+        return followed(self.steps.top1, begin, step, self.samples, self.run.spelling)
+
+    @property
+    def _content_steps(self) -> list[int | None]:
+        pairs = zip(self.samples["generated"], self.samples["generated_ends"], strict=True)
+        return [content_step(text, ends) for text, ends in pairs]
 
     @cached_property
     def gold(self) -> np.ndarray:
@@ -230,13 +290,16 @@ class Block:
 
     @cached_property
     def has_gold(self) -> np.ndarray:
-        """Whether the sample's gold concept has a usable form in this vocabulary, [n]."""
-        return self.first.columns["gold_rank"][:, 0] >= 0
+        """Whether a first token in this vocabulary stands for the sample's gold alone, [n]."""
+        return self.content.columns["gold_rank"][:, 0] >= 0
 
     @cached_property
     def language_of_top1(self) -> np.ndarray:
-        """Index of the language of which top-1 is a form of the gold concept, else -1, [n, L+1]."""
-        return language_of_hit(self.first.top1, self.gold, self.forms, self.meta.languages)
+        """Index of the language of which top-1 begins a form of the gold, else -1, [n, L+1].
+
+        By the first token at the content step, among those that stand for the gold alone.
+        """
+        return language_of_hit(self.content.top1, self.gold, self.forms, self.meta.languages)
 
     def at(self, rows: np.ndarray) -> Block:
         """Return some of the samples, by a mask [n]."""

@@ -11,7 +11,7 @@ from lensbench.metrics.bootstrap import Estimate
 _RUN = ["model", "dataset"]
 _INTERVAL = ["value", "low", "high", "n"]
 
-#: table → columns, for the tables of one run. Aggregates are over step 0.
+#: table → columns, for the tables of one run. Aggregates are over the content step.
 RUN_TABLES: dict[str, list[str]] = {
     "summary": [*_RUN, "metric", *_INTERVAL],
     "by_layer": [*_RUN, "metric", "layer", "depth", *_INTERVAL],

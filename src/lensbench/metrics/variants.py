@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lensbench.errors import DataError
-from lensbench.metrics.accuracy import generated_is_gold, language_of_hit
+from lensbench.metrics.accuracy import generated_is_gold
 from lensbench.metrics.bootstrap import Bootstrap, Estimate
 from lensbench.metrics.concepts import ALL, by_asked, by_family, families, family_of
 from lensbench.metrics.convergence import convergence_layer, hits
@@ -95,17 +95,16 @@ def order(variant: str) -> tuple[int, float, str]:
 def _measured(run: Block) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return what is averaged, by metric: which samples have a value, [n], and all values, [n]."""
     gold = run.samples["gold"].to_numpy(dtype=object)
-    first, n = run.first, len(run.samples)
+    first, n = run.content, len(run.samples)
     every = np.ones(n, dtype=bool)
     layer = convergence_layer(hits(first.top1, first.final))
-    right = language_of_hit(first.final, gold, run.forms, run.meta.languages) >= 0
     told = np.isin(gold, run.forms["concept"].unique())
     written = generated_is_gold(
         run.samples["generated"].tolist(), [str(concept) for concept in gold], run.forms
     )
     return {
         "n_image_tokens": (every, run.samples["n_image_tokens"].to_numpy(dtype=np.float64)),
-        "accuracy": (run.has_gold, right.astype(np.float64)),
+        "accuracy": (run.strict.readable, run.strict.right[:, -1].astype(np.float64)),
         "accuracy_generated": (told, written.astype(np.float64)),
         "convergence_layer": (every, layer.astype(np.float64)),
         "convergence_depth": (every, layer / run.meta.n_layers),
@@ -114,10 +113,10 @@ def _measured(run: Block) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def _han(run: Block) -> dict[str, np.ndarray]:
     """Return han_top1, han_top5 and han_mass, each [n, L+1]."""
-    found = script_in_topk(run.first.top_id, run.vocabulary)
+    found = script_in_topk(run.content.top_id, run.vocabulary)
     han = {f"han_top{k}": found[:, :, k - 1] for k in RANKS if k <= found.shape[2]}
     if "Han" in run.meta.scripts:
-        han["han_mass"] = run.first.script_mass[:, :, run.meta.scripts.index("Han")]
+        han["han_mass"] = run.content.script_mass[:, :, run.meta.scripts.index("Han")]
     return {name: values.astype(np.float64) for name, values in han.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -112,13 +112,12 @@ def vocabulary_table(tokenizer: Any, vocab_size: int) -> pd.DataFrame:
 
 
 def forms_table(tokenizer: Any, vocabulary: pd.DataFrame, lexicon: Lexicon) -> pd.DataFrame:
-    """Return the `forms` table: every spelling of every concept, and its first token.
+    """Return the `forms` table: every spelling of every concept, as the tokens it is written with.
 
-    A spelling that is a token of its own is that token; any other is cut by the tokenizer. A first
-    token that concepts share stands for none of them, with one exception: a token that is a whole
-    spelling of one concept alone stands for that one (三 is "three", though 三角形, "triangle",
-    starts with it), and only the longer spellings of the others are left out. A first token that
-    is too short to stand for its spelling is left out too.
+    A spelling that is a token of its own is that token; any other is cut by the tokenizer. Blank
+    tokens that it begins with are left out, as an answer is read where its first word is. The first
+    token alone stands for the spelling (`kept`) unless it is a fragment of a character or too
+    short; whether another answer shares it depends on the dataset: `without_shared`.
 
     Args:
         tokenizer: the model's tokenizer.
@@ -126,67 +125,97 @@ def forms_table(tokenizer: Any, vocabulary: pd.DataFrame, lexicon: Lexicon) -> p
         lexicon: concepts with their forms.
 
     Returns:
-        Columns concept, language, form, token_id, token_text, n_tokens, kept, reason.
+        Columns concept, language, form, token_id, token_ids, token_text, n_tokens, kept, reason.
     """
-    usable = ~(vocabulary["is_fragment"] | (vocabulary["script"] == "Special"))
+    special = vocabulary["script"] == "Special"
+    usable = ~(vocabulary["is_fragment"] | special)
     texts = vocabulary["text"].tolist()
     whole: dict[str, int] = {}
     for index in vocabulary.loc[usable, "token_id"]:
         whole.setdefault(texts[index], int(index))
-    rows: dict[tuple[str, str, str], tuple[int, int]] = {}
+    specials = set(vocabulary.loc[special, "token_id"])
+    fragments = set(vocabulary.loc[vocabulary["is_fragment"], "token_id"])
+    rows: dict[tuple[str, str, str], list[int]] = {}
     for concept in lexicon.concepts:
         for language, form in lexicon.forms(concept):
             for spelling in variants(form):
                 key = (concept, language, spelling)
-                rows.setdefault(key, _first_token(tokenizer, spelling, whole, texts))
-    owners: dict[int, set[str]] = defaultdict(set)
-    whole_owners: dict[int, set[str]] = defaultdict(set)
-    for (concept, _, _), (token, n_tokens) in rows.items():
-        owners[token].add(concept)
-        if n_tokens == 1:
-            whole_owners[token].add(concept)
-    for token, found in whole_owners.items():
-        if len(found) == 1:
-            owners[token] = found
-    usable_ids = set(vocabulary.loc[usable, "token_id"])
-    fragments = set(vocabulary.loc[vocabulary["is_fragment"], "token_id"])
+                if key not in rows:
+                    rows[key] = _tokens(tokenizer, spelling, whole, texts)
     table = []
-    for (concept, language, form), (token, n_tokens) in sorted(rows.items()):
-        others = sorted(owners[token] - {concept})
+    for (concept, language, form), ids in sorted(rows.items()):
         reason = ""
-        if token < 0 or (token not in usable_ids and token not in fragments):
+        if not ids or not specials.isdisjoint(ids):
             reason = "unknown"
-        elif token in fragments:
+        elif ids[0] in fragments:
             reason = "fragment"
-        elif not texts[token].strip():
-            reason = "blank"
-        elif others:
-            reason = f"shared with {others[0]}"
-        elif n_tokens > 1 and too_short(texts[token], form):
+        elif len(ids) > 1 and too_short(texts[ids[0]], form):
             reason = "too short"
         table.append(
             {
                 "concept": concept,
                 "language": language,
                 "form": form,
-                "token_id": token,
-                "token_text": texts[token] if token >= 0 else "",
-                "n_tokens": n_tokens,
+                "token_id": ids[0] if ids else -1,
+                "token_ids": ids,
+                "token_text": texts[ids[0]] if ids else "",
+                "n_tokens": len(ids),
                 "kept": not reason,
                 "reason": reason,
             }
         )
     columns = [
-        "concept",
-        "language",
-        "form",
-        "token_id",
-        "token_text",
-        "n_tokens",
-        "kept",
+        "concept", "language", "form", "token_id", "token_ids", "token_text", "n_tokens", "kept",
         "reason",
-    ]
+    ]  # fmt: skip
     return pd.DataFrame(table, columns=columns)
+
+
+def without_shared(forms: pd.DataFrame, golds: Iterable[str]) -> pd.DataFrame:
+    """Return the forms as a dataset with these golds reads them by their first tokens.
+
+    A first token that begins forms of two answers of the dataset says which of them is meant only
+    together with the tokens after it, so that it stands for neither.
+
+    Args:
+        forms: a `forms` table.
+        golds: the gold concepts of all samples of the dataset.
+
+    Returns:
+        The table, with `kept` false and `reason` "shared with …" where a gold other than the
+        form's own concept has a form with the same first token.
+    """
+    known = forms[forms["token_id"] >= 0]
+    of_golds = known[known["concept"].isin(set(golds))]
+    owners = of_golds.groupby("token_id")["concept"].agg(lambda names: sorted(set(names)))
+    reasons = [
+        next((f"shared with {other}" for other in owners.get(token, ()) if other != concept), "")
+        if kept
+        else reason
+        for concept, token, kept, reason in zip(
+            forms["concept"], forms["token_id"], forms["kept"], forms["reason"], strict=True
+        )
+    ]
+    return forms.assign(kept=[not reason for reason in reasons], reason=reasons)
+
+
+def text_ends(tokenizer: Any, ids: list[int]) -> list[int]:
+    """Return where the text of each generated token ends, in characters of the text decoded whole.
+
+    A character whose bytes several tokens hold ends with the first of them, which begins it.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        ids: the tokens generated.
+    """
+    ends = [
+        len(tokenizer.decode(ids[: index + 1], skip_special_tokens=True))
+        for index in range(len(ids))
+    ]
+    # Half a character may be shown as several marks, or as none, until its last byte is there.
+    for index in range(len(ends) - 2, -1, -1):
+        ends[index] = min(ends[index], ends[index + 1])
+    return ends
 
 
 def too_short(piece: str, form: str) -> bool:
@@ -199,15 +228,14 @@ def too_short(piece: str, form: str) -> bool:
     return 2 * said < whole or (said < 3 and form.lower() != form.upper())
 
 
-def _first_token(
-    tokenizer: Any, spelling: str, whole: dict[str, int], texts: list[str]
-) -> tuple[int, int]:
-    """Return a spelling's first token and how many tokens it takes; (-1, 0) if it takes none."""
+def _tokens(tokenizer: Any, spelling: str, whole: dict[str, int], texts: list[str]) -> list[int]:
+    """Return the tokens of a spelling, none where the model gives one of them no logit."""
     if spelling in whole:
-        return whole[spelling], 1
+        return [whole[spelling]]
     ids = tokenizer(spelling, add_special_tokens=False)["input_ids"]
-    # SentencePiece puts a space before every text; it is no part of a word written without one.
-    if len(ids) > 1 and not spelling.startswith(" ") and not texts[ids[0]].strip(" "):
+    if any(token >= len(texts) for token in ids):
+        return []
+    # SentencePiece puts a space before every text.
+    while len(ids) > 1 and not texts[ids[0]].strip():
         ids = ids[1:]
-    known = [token for token in ids if token < len(texts)]
-    return (known[0], len(known)) if known else (-1, 0)
+    return list(ids)

@@ -34,10 +34,11 @@ TABLES: dict[str, TableSpec] = {
     for spec in (
         TableSpec(
             "summary", ("summary",), build.summary, render.summary, "Summary",
-            "Every run: accuracy of the first token and of the generated answer, convergence "
-            "depth (layer ÷ number of layers), first layer where the final token is top-1, "
-            "changes of mind after it, and the share of samples whose top-1 token the last block "
-            "changes; n is the number of samples, rejected the share of all that could not be read "
+            "Every run: accuracy of the last layer's tokens at the content step (lenient: at the "
+            "only number or color of the text) and of the text written (lenient: the same), "
+            "convergence depth (layer ÷ number of layers), first layer where the final token is "
+            "top-1, changes of mind after it, and the share of samples whose top-1 token the last "
+            "block changes; n is the number of samples, rejected the share of all that could not be read "
             "(a damaged picture, a prompt too long). In brackets: 95 % bootstrap intervals.",
         ),
         TableSpec(
@@ -63,7 +64,7 @@ TABLES: dict[str, TableSpec] = {
         TableSpec(
             "accuracy_by_family", ("accuracy_by_family",), build.accuracy_by_family,
             render.accuracy_by_family, "Accuracy by kind of question",
-            "Accuracy of the first token at the last layer and of the generated answer. In "
+            "Accuracy of the last layer's tokens and of the text written, strict and lenient. In "
             "brackets: 95 % bootstrap intervals. Counts are of 0 to 5, large counts beyond.",
         ),
         TableSpec(

@@ -11,10 +11,12 @@ from lensbench.figures.style import Frames, of_run, runs_of
 
 # Columns of the summary table: the metric, and whether its interval is printed with it.
 SUMMARY_METRICS = (
-    "accuracy", "accuracy_generated", "convergence_depth", "first_hit_layer", "changes_of_mind",
-    "last_block_change",
+    "accuracy", "accuracy_lenient", "accuracy_generated", "accuracy_generated_lenient",
+    "convergence_depth", "first_hit_layer", "changes_of_mind", "last_block_change",
 )  # fmt: skip
-FAMILY_METRICS = ("accuracy", "accuracy_generated")
+FAMILY_METRICS = (
+    "accuracy", "accuracy_lenient", "accuracy_generated", "accuracy_generated_lenient",
+)  # fmt: skip
 FEWEST_SAMPLES = 5  # an answer asked less often has no accuracy worth a column
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from lensbench.figures.concept_mass import NAMES
 from lensbench.figures.fonts import printable
 from lensbench.figures.style import answer_text
-from lensbench.tables.build import FEWEST_SAMPLES, SUMMARY_METRICS
+from lensbench.tables.build import FAMILY_METRICS, FEWEST_SAMPLES, SUMMARY_METRICS
 from lensbench.tables.latex import latex_escape, tabular
 
 NONE = "–"  # an en dash, for what a run doesn't have
@@ -65,7 +65,8 @@ def _grouped(frame: pd.DataFrame) -> list[str]:
 def summary(frame: pd.DataFrame) -> str:
     """Return the summary as LaTeX."""
     heads = {
-        "accuracy": "accuracy", "accuracy_generated": "generated",
+        "accuracy": "accuracy", "accuracy_lenient": "lenient", "accuracy_generated": "written",
+        "accuracy_generated_lenient": "lenient",
         "convergence_depth": "convergence", "first_hit_layer": "first hit",
         "changes_of_mind": "changes", "last_block_change": "last block",
     }  # fmt: skip
@@ -181,13 +182,12 @@ def accuracy_by_family(frame: pd.DataFrame) -> str:
     rows = [
         [
             dataset, text(row["model"]), text(row["family"]),
-            with_interval(row, "accuracy"), with_interval(row, "accuracy_generated"),
-            number(row["n"], 0),
+            *(with_interval(row, metric) for metric in FAMILY_METRICS), number(row["n"], 0),
         ]
         for dataset, (_, row) in zip(_grouped(frame), frame.iterrows(), strict=True)
     ]  # fmt: skip
-    header = ["dataset", "model", "questions", "first token", "generated", "$n$"]
-    return tabular(header, rows, "lllllr", note="No run has a gold answer.")
+    header = ["dataset", "model", "questions", "by token", "lenient", "written", "lenient", "$n$"]
+    return tabular(header, rows, "lllllllr", note="No run has a gold answer.")
 
 
 def gates(frame: pd.DataFrame) -> str:
