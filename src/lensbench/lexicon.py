@@ -86,6 +86,16 @@ class Lexicon:
         return self._index.get(fold(text))
 
     @cached_property
+    def families(self) -> dict[str, dict[str, tuple[str, str, bool]]]:
+        """Return family → folded form → (concept, language, False); "" has all but numbers."""
+        found: dict[str, dict[str, tuple[str, str, bool]]] = {"": {}}
+        for form, (concept, language) in self._index.items():
+            family = concept.partition(":")[0]
+            for name in (family, "") if family != "number" else (family,):
+                found.setdefault(name, {})[form] = (concept, language, False)
+        return found
+
+    @cached_property
     def _index(self) -> dict[str, tuple[str, str]]:
         return {
             fold(form): (concept, language)

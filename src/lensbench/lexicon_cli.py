@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -75,3 +76,29 @@ def check(
     )
     parts = ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in told)
     print(f"{file} is a lexicon: {parts} on purpose.")
+
+
+class Kind(StrEnum):
+    """What is asked for."""
+
+    COUNT = "count"
+    COLOR = "color"
+
+
+# A text may begin with a hyphen, as -3 does.
+@lexicon.command(context_settings={"ignore_unknown_options": True})
+def read(
+    text: Annotated[str, typer.Argument(help="A written answer.")],
+    kind: Annotated[Kind, typer.Option(help="What is asked for.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="The text as a whole must be the answer.")
+    ] = False,
+) -> None:
+    """Print the concept that a written answer names, such as number:3, or "none".
+
+    It is the only number or color in the text, by the rules that score generated texts.
+    """
+    from lensbench.answers import find_answer, read_answer
+
+    reading = (read_answer if strict else find_answer)(text, kind.value)
+    print(reading.concept if reading else "none")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lensbench.answers import UNREAD
 from lensbench.datasets.manifest import read_about, read_manifest
 from lensbench.datasets.own import make
 from lensbench.errors import DataError
@@ -58,7 +59,9 @@ def test_questions_of_a_csv(tmp_path: Path, photos: Path) -> None:
         "How many cats, large and small, are there?", "这是什么颜色？", "How many?", "What is it?",
         "And now?",
     ]  # fmt: skip
-    assert manifest["gold"].tolist() == ["number:3", "color:green", "number:12", "", ""]
+    assert manifest["gold"].tolist() == [
+        "number:3", "color:green", "number:12", UNREAD, "",
+    ]  # fmt: skip
     assert manifest["language"].tolist() == ["en", "zh", "digit", "en", "en"]
     assert manifest["family"].tolist() == ["count", "color", "large count", "own", "own"]
     assert manifest["image"].tolist() == [
@@ -83,6 +86,102 @@ def test_questions_of_a_jsonl(tmp_path: Path, photos: Path) -> None:
         [{"shape": "thing", "color": "", "box": [1, 2, 3, 4]}],
         [{"shape": "海", "color": "", "box": [0, 0, 30, 20]}],
     ]
+
+
+#: As spreadsheets and pandas write them: answer → gold where cats are counted.
+COUNTED = {
+    "2.0": "number:2", "2,0": "number:2", "02": "number:2", "21": "number:21", "３": "number:3",
+    "3 cats": "number:3", "None": "number:0", "none": "number:0", "no cats": "number:0",
+    "0": "number:0", "three个": "number:3", "두 개": "number:2", "twenty-one": "number:21",
+    "\u200b2": "number:2", "½": UNREAD, "1-2": UNREAD, "2.5": UNREAD, "nan": UNREAD, "N/A": UNREAD,
+    "null": UNREAD, "many": UNREAD, "TRUE": UNREAD, "-": UNREAD, "": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["q.csv", "q.jsonl"])
+def test_answers_of_counts(
+    tmp_path: Path, photos: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"file": "b.png", "question": "How many cats?", "answer": a} for a in COUNTED]
+    if name == "q.csv":
+        text = "file,question,answer\n"
+        text += "".join(",".join(f'"{value}"' for value in row.values()) + "\n" for row in rows)
+    else:
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+    manifest = read_manifest(asked(tmp_path, photos, text, name))
+    assert dict(zip(COUNTED, manifest["gold"], strict=True)) == COUNTED
+    assert set(manifest["family"]) == {"count", "large count", "own"}
+    first = 15 + (name == "q.csv")
+    said = capsys.readouterr().err
+    assert "9 of the 23 answers of the dataset own are not understood" in said
+    assert f"line {first}: '½'; " in said
+    assert f"line {first + 4}: 'N/A'; …)" in said
+    assert "null" not in said
+
+
+def test_answers_of_other_questions(tmp_path: Path, photos: Path) -> None:
+    text = "file,question,answer\n" + "".join(
+        f"b.png,{question},{answer}\n"
+        for question, answer in (
+            ("What color is the hat?", "None"),
+            ("What color is the hat?", "dark red"),
+            ("Which film is it?", "12 Monkeys"),
+            ("What number is on it?", "21"),
+            ("帽子是什么颜色？", "红色的"),
+        )
+    )
+    manifest = read_manifest(asked(tmp_path, photos, text))
+    assert manifest["gold"].tolist() == [UNREAD, "color:red", UNREAD, "number:21", "color:red"]
+    assert manifest["language"].tolist() == ["en", "en", "en", "digit", "zh"]
+
+
+def test_values_of_json_are_answers_as_their_texts_are(tmp_path: Path, photos: Path) -> None:
+    values = ["2.0", "2", "2.5", "NaN", "true", "null", '"None"']
+    text = "".join(
+        f'{{"FILE": "b.png", "question": "How many?", "answer": {value}}}\n' for value in values
+    )
+    golds = read_manifest(asked(tmp_path, photos, text, "q.jsonl"))["gold"].tolist()
+    assert golds == ["number:2", "number:2", UNREAD, UNREAD, UNREAD, "", "number:0"]
+
+
+PLAIN = "file,question,answer\nb.png,How many?,2\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "left_out"),
+    [
+        ("\ufeff\ufeff" + PLAIN.replace("\n", "\r\n"), 2, ""),
+        (PLAIN.replace("\n", "\r"), 2, ""),
+        (PLAIN.replace(",", ";"), 2, ""),
+        (PLAIN.replace(",", "\t"), 2, ""),
+        (PLAIN.replace(",", "\t").encode("utf-16"), 2, ""),
+        ("sep=;\r\n" + PLAIN.replace(",", ";"), 3, ""),
+        ("sep=|\n" + PLAIN.replace(",", "|"), 3, ""),
+        (PLAIN.replace("\n", ",,\n"), 2, ""),
+        (PLAIN.replace("2\n", "2,\n"), 2, ""),
+        (PLAIN + ",,\n,,\n", 2, "2 empty rows"),
+        (PLAIN.replace("file", "File ").replace("question", "\u00a0QUESTION"), 2, ""),
+        (PLAIN.replace(",", ", "), 2, ""),
+        (",file,question,answer\n0,b.png,How many?,2\n", 2, "the first column, which has no name"),
+        ('file;question;answer\n"b.png";"How many?";2;\n', 2, ""),
+    ],
+)
+def test_files_as_programs_export_them(
+    tmp_path: Path,
+    photos: Path,
+    content: str | bytes,
+    line: int,
+    left_out: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "q.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    make(tmp_path / "own", n=9, seed=0, folder=photos, questions=path)
+    row = read_manifest(tmp_path / "own").loc[0]
+    assert row["prompt"] == "How many?"
+    assert (row["gold"], row["source"]) == ("number:2", f"b.png, line {line}")
+    said = capsys.readouterr().err
+    assert said == (f"Left out of {path}: {left_out}.\n" if left_out else "")
 
 
 def test_boxes_move_with_a_picture_that_is_turned_and_shrunk(tmp_path: Path) -> None:
@@ -116,6 +215,10 @@ def test_boxes_move_with_a_picture_that_is_turned_and_shrunk(tmp_path: Path) -> 
         ("file,question\n../b.png,Why?\n", r"line 2: there is no picture '../b.png'"),
         ("file,question\nb.png,Why, then?\n", "line 2: it has more cells"),
         ('file,question\nb.png,"Why?\n', "it is no CSV"),
+        ("file;question\nb.png;Why?;1\n", r"line 2: it has more cells .* with a semicolon betw"),
+        ("file,question,,\nb.png,Why?,,x\n", "line 2: it has more cells"),
+        ('{"file": "b.png"}\n', "looks like JSON: write an object a line"),
+        ("id,file,question\n1,b.png,Why?\n", "line 2: nobody reads 'id'"),
         ("file,question,file\nb.png,Why?,c.png\n", "has a column twice"),
         ("file,question,boxes\nb.png,Why?,[[1\n", "line 2: its boxes are not JSON"),
         ('file,question,boxes\nb.png,Why?,"[1,2,3,4]"\n', "line 2: it has the box 1: write"),
@@ -161,7 +264,8 @@ def test_a_bad_line_of_a_csv_is_named(tmp_path: Path, photos: Path, text: str, s
             f'{{"file": "b.png", "question": "Why?", "boxes": [[0, 0, 1{"0" * 400}, 5]]}}',
             r"line 1: it has the box \[0, 0, 10+\.\.\.0+, 5\]: write",
         ),
-        ('{"file": "b.png", "question": "Why?", "answer": 2.5}', "line 1: its answer is 2.5"),
+        ('{"file": "b.png", "question": "Why?", "answer": [2]}', r"line 1: its answer is \[2\]"),
+        ('{"file": "b.png", "question": "Why?", "Question ": "x"}', "line 1: it has a key twice"),
         ('{"file": "b.png", "question": "Why?", "boxes": {"a": 1}}', "it has the box {'a': 1}"),
     ],
 )

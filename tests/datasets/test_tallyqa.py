@@ -95,8 +95,8 @@ def test_every_question_has_its_own_picture_answer_and_words(
         assert row["prompt"] == (
             f"How many things are in picture {i}? Output single word with exact number."
         )
-        assert row["gold"] == (f"number:{i}" if i <= 20 else "")
-        assert row["language"] in lexicon.languages(row["gold"] or "number:1")
+        assert row["gold"] == f"number:{i}"
+        assert row["language"] in lexicon.languages(row["gold"] if i <= 20 else "number:1")
         assert row["family"] == ("simple" if i % 3 else "complex")
         assert row["source"] == f"tallyqa test {30_000_000 + i} {image(i)}"
         assert (row["kind"], row["style"], row["rejected"]) == ("image", "chat", "")

@@ -179,9 +179,16 @@ def frame_of(made: Made) -> pd.DataFrame:
 
 def test_accuracy_tables_against_a_naive_reading(facts: Made) -> None:
     rows = []
+    later = read_table(facts.shards, "trajectory", step=1)
+    following = {(row.sample_id, row.layer): row.top_id[0] for row in later.itertuples()}
     for row in frame_of(facts).itertuples():
         token = VOCABULARY[row.top_id[0]][0]
         spoken = [lang for lang, forms in CONCEPTS[row.gold].items() if token in forms]
+        # The layer's next token, where it has read this one; judged by hand what is no answer.
+        read = row.top_id[0] == row.generated_ids[0] and len(row.generated_ids) > 1
+        after = VOCABULARY[following[row.sample_id, row.layer]][0] if read else ""
+        if token + after in ("4ing", " greenNA", " green1", " fiveあおい"):
+            spoken = []
         if CONCEPTS[row.gold]:
             rows.append((row.gold, row.language, row.layer, spoken[0] if spoken else None))
     naive = pd.DataFrame(rows, columns=["answer", "asked", "layer", "spoken"])

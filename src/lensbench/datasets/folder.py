@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from lensbench.answers import read_answer
 from lensbench.errors import DataError
 from lensbench.lexicon import Lexicon
 from lensbench.pixels import FORMATS, UnreadableError, as_rgb
@@ -264,14 +265,14 @@ def read_labels(
             raise DataError(f"{path} lacks the column file or {family}: its first line names both.")
         for line in reader:
             file = (line["file"] or "").strip()
-            concept = (lexicon.find(line[family] or "") or ("", ""))[0]
+            label = read_answer(line[family] or "", family, lexicon)
             where = f"{path}, line {reader.line_num}"
             name = picture_named(file, named, where).name
             if name in labels:
                 raise DataError(f"{where}: {file!r} has a label already: keep one.")
-            if not concept.startswith(f"{family}:"):
+            if label is None:
                 raise DataError(f"{where}: {line[family]!r} is no {family} of the lexicon: add it.")
-            labels[name] = concept
+            labels[name] = label.concept
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: it is no CSV ({error}).") from error
     return labels

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import reprlib
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from lensbench.answers import UNREAD, asks_count, read_answer
 from lensbench.datasets.choice import take_turns
+from lensbench.datasets.exported import read_exported
 from lensbench.datasets.folder import (
     Converted,
     Picture,
@@ -76,9 +77,10 @@ def make(
         seed: chooses among them.
         folder: the pictures, flat or in subfolders.
         questions: a CSV (first line: the columns) or JSONL file with `file` (or `image`) and
-            `question`, and where they are known `answer` (any spelling that the lexicon has gives a
-            gold) and `boxes`, a JSON list of [x0, y0, x1, y1] or {"label": …, "box": […]} in pixels
-            of the upright picture. A named file may have any suffix or none.
+            `question`, and where they are known `answer` (see `lensbench.answers`; one that isn't
+            understood is told and counted) and `boxes`, a JSON list of [x0, y0, x1, y1] or
+            {"label": …, "box": […]} in pixels of the upright picture. A named file may have any
+            suffix or none.
         question: one question for every picture, instead of `questions`.
         max_rejected: share of the samples whose picture need not be readable.
 
@@ -115,6 +117,7 @@ def make(
         frame = pd.DataFrame([_row(s, made[s.picture.slug], lexicon) for s in chosen])
         check_rejected(frame, max_rejected, "own")
         write_manifest(place, frame, selection)
+    _tell_unread(chosen, frame["gold"].tolist())
 
 
 def read_questions(path: str | Path, pictures: Sequence[Picture]) -> list[Asked]:
@@ -128,14 +131,10 @@ def read_questions(path: str | Path, pictures: Sequence[Picture]) -> list[Asked]
         DataError: naming the first line that can't be used, and why.
     """
     source = Path(path)
-    try:
-        text = source.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{source} can't be read as UTF-8: check its name and encoding.") from error
     named = by_name(pictures)
-    jsonl = source.suffix.lower() in (".jsonl", ".ndjson")
+    lines, left_out = read_exported(source, (*COLUMNS, OTHER_NAME))
     samples = []
-    for line, cells in _json_lines(text, source) if jsonl else _csv_lines(text, source):
+    for line, cells in lines:
         where = f"{source}, line {line}"
         _check_columns(cells, where)
         file = _text(cells, "file", where) or _text(cells, OTHER_NAME, where)
@@ -155,40 +154,9 @@ def read_questions(path: str | Path, pictures: Sequence[Picture]) -> list[Asked]
         )
     if not samples:
         raise DataError(f"{source} has no question: add a line.")
+    if left_out:
+        print(f"Left out of {source}: {', '.join(left_out)}.", file=sys.stderr)
     return samples
-
-
-def _csv_lines(text: str, source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield number and cells of each line of a CSV file after the first."""
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        names = reader.fieldnames or []
-        if len(set(names)) < len(names):
-            raise DataError(f"{source} has a column twice: keep one.")
-        for line in reader:
-            if None in line:
-                raise DataError(
-                    f"{source}, line {reader.line_num}: it has more cells than the first line has "
-                    "columns: put quotes around texts with a comma."
-                )
-            yield reader.line_num, dict(line)
-    except csv.Error as error:
-        raise DataError(f"{source}, line {reader.line_num}: it is no CSV ({error}).") from error
-
-
-def _json_lines(text: str, source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield number and content of each line of a JSONL file that isn't blank."""
-    # Not splitlines: JSON texts may hold other characters that it takes for line ends.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            cells = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{source}, line {number}: it is not JSON.") from error
-        if not isinstance(cells, dict):
-            raise DataError(f"{source}, line {number}: it is no object such as {{…}}.")
-        yield number, cells
 
 
 def _check_columns(cells: dict[str, Any], where: str) -> None:
@@ -209,7 +177,9 @@ def _text(cells: dict[str, Any], name: str, where: str) -> str:
     value = cells.get(name)
     if value is None:
         return ""
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    # An answer that is no text or whole number is not understood, as it is in a CSV file.
+    given = str | int | float if name == "answer" else str | int
+    if not isinstance(value, given) or (isinstance(value, bool) and name != "answer"):
         raise DataError(f"{where}: its {name} is {value!r}, not a text or a whole number.")
     return _stored(str(value).strip(), name, where)
 
@@ -252,10 +222,12 @@ def _boxes(value: Any, where: str) -> tuple[tuple[str, tuple[float, ...]], ...]:
 
 def _row(sample: Asked, made: Converted, lexicon: Lexicon) -> dict[str, str]:
     """Return the manifest's row of a sample."""
-    gold, language = lexicon.find(sample.answer) or ("", "en")
+    gold, language = _gold(sample, lexicon)
     family, _, name = gold.partition(":")
     if family == "number":
         family = count_family(int(name))
+    if gold == UNREAD:
+        family = ""
     line = sample.where.rpartition(", ")[2]
     return {
         "sample_id": sample.sample_id,
@@ -270,6 +242,32 @@ def _row(sample: Asked, made: Converted, lexicon: Lexicon) -> dict[str, str]:
         "source": f"{sample.picture.name}, {line}" if line else sample.picture.name,
         "rejected": made.reason,
     }
+
+
+def _gold(sample: Asked, lexicon: Lexicon) -> tuple[str, str]:
+    """Return concept and language of a sample's answer, which as a whole must be one.
+
+    "None" is zero and "3 cats" is three where the question counts, and nothing anywhere else.
+    """
+    if not sample.answer:
+        return "", "en"
+    kinds = ("count", None) if asks_count(sample.words) else (None,)
+    readings = (read_answer(sample.answer, kind, lexicon) for kind in kinds)
+    reading = next(filter(None, readings), None)
+    return (reading.concept, reading.language) if reading else (UNREAD, "en")
+
+
+def _tell_unread(samples: Sequence[Asked], golds: Sequence[str]) -> None:
+    """Print how many answers are not understood, and the first five."""
+    unread = [sample for sample, gold in zip(samples, golds, strict=True) if gold == UNREAD]
+    if unread:
+        shown = "; ".join(f"{s.where}: {reprlib.repr(s.answer)}" for s in unread[:5])
+        print(
+            f"{len(unread)} of the {sum(bool(s.answer) for s in samples)} answers of the dataset "
+            f"own are not understood, so that nothing is scored by them ({shown}"
+            f"{'; …' if len(unread) > 5 else ''}): write a number, or a word of the lexicon.",
+            file=sys.stderr,
+        )
 
 
 def _objects(sample: Asked, made: Converted) -> str:

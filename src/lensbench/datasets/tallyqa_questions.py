@@ -12,11 +12,13 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from lensbench.answers import read_answer
 from lensbench.datasets.choice import take_turns
 from lensbench.datasets.manifest import storable
 from lensbench.datasets.scenes import count_family
@@ -93,7 +95,7 @@ def read_records(archive: str | Path, split: str) -> list[Question]:
                 name=name if seen[name] == 1 else f"{name}.{seen[name]}",
                 image=record["image"],
                 words=record["question"],
-                answer=int(float(record["answer"])),
+                answer=_count(str(record["answer"])) or 0,
                 simple=record.get("issimple"),
             )
         )
@@ -143,12 +145,18 @@ def _problem(record: Any) -> str:
         return f"its question is {words!r}, not words"
     if not storable(words):
         return f"its question is {words!r}, which has half a character"
-    # Some exports write whole numbers as texts or with a point.
-    if isinstance(answer, bool) or not re.fullmatch(r"[0-9]{1,6}(\.0)?", str(answer)):
+    if isinstance(answer, bool) or _count(str(answer)) is None:
         return f"its answer is {answer!r}, not a whole number ≥ 0"
     if not isinstance(record.get("issimple", True), bool):
         return f"its issimple is {record['issimple']!r}, not true or false"
     return ""
+
+
+@cache
+def _count(answer: str) -> int | None:
+    """Return the number that an answer is: some exports write texts, or a point."""
+    reading = read_answer(answer, "count")
+    return int(reading.concept.partition(":")[2]) if reading else None
 
 
 def select(

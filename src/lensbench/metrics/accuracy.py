@@ -6,20 +6,16 @@ tokens generated before it are the form's own, since those are what the model ha
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import numpy as np
 import pandas as pd
+import regex
 
-from lensbench.scripts import script_of
-
-_UNSPACED = ("Han", "Kana", "Hangul", "Thai")
-#: 三 begins 三十 and 三百, which are other numbers.
-_NUMERALS = frozenset("零〇一二三四五六七八九十百千万萬两兩億亿")
+from lensbench.answers import begins_with, generated_answer, kind_of
 
 
 def language_of_hit(
@@ -136,7 +132,7 @@ def followed(
     n = len(samples)
     language = np.full((n, top1.shape[1]), -1)
     readable = np.zeros(n, dtype=bool)
-    alike: dict[tuple[str, str, tuple[int, ...], str], list[int]] = defaultdict(list)
+    alike: dict[tuple[str, str, tuple[int, ...], str, str], list[int]] = defaultdict(list)
     ends = []
     columns = (
         samples[name]
@@ -146,8 +142,11 @@ def followed(
         step = int(offset[row])
         start = int(stops[step - 1]) if step else 0
         ends.append([int(stop) - start for stop in stops[step:]])
-        alike[gold, asked, tuple(int(token) for token in ids[step:]), text[start:]].append(row)
-    for (gold, asked, ids, text), rows in alike.items():
+        # A sign or a point before a number makes it another: it hangs on to it.
+        before = "".join(regex.findall(r"[^\w\s]*$", text[:start])[:1])
+        tail = tuple(int(token) for token in ids[step:])
+        alike[gold, asked, tail, before, text[start:]].append(row)
+    for (gold, asked, ids, before, text), rows in alike.items():
         at = begin[rows]
         first = set(np.unique(top1[at]))
         for form in how.forms.get(gold, ()):
@@ -159,25 +158,33 @@ def followed(
                 readable[rows] = True
             if tokens[0] not in first or shared < len(tokens) - 1:
                 continue
-            says = np.ones((len(rows), top1.shape[1]), dtype=bool)
+            follows = np.ones((len(rows), top1.shape[1]), dtype=bool)
             for step, token in enumerate(tokens):
-                says &= top1[at + step] == token
+                follows &= top1[at + step] == token
+            after = ""
             if shared == len(tokens) < len(ids):
-                if goes_on(form.text, text[ends[rows[0]][len(tokens) - 1] :], gold):
-                    continue
+                after = text[ends[rows[0]][len(tokens) - 1] :]
                 following = top1[at + len(tokens)]
-                for token in np.unique(following[says]):
-                    if goes_on(form.text, how.text(int(token)), gold):
-                        says &= following != token
+                for token in np.unique(following[follows]):
+                    if not says(before, form.text, how.text(int(token)), gold):
+                        follows &= following != token
+            if not says(before, form.text, after, gold):
+                continue
             own = language[rows]
-            own[says & ((own < 0) | (own > form.languages[0]))] = form.languages[0]
+            own[follows & ((own < 0) | (own > form.languages[0]))] = form.languages[0]
             language[rows] = own
     return Followed(language, readable)
 
 
-def goes_on(form: str, after: str, concept: str) -> bool:
-    """Say whether a text that begins with a form is another answer: 1 and 2 are 12."""
-    return not _starts_with(_plain(form + after), _plain(form))
+@lru_cache(maxsize=100_000)
+def says(before: str, form: str, after: str, concept: str) -> bool:
+    """Return whether a form is the answer still, with what stands around it: 1 before 2 is 12.
+
+    A form that `begins_with` doesn't read by itself is one as long as no word goes on with it.
+    """
+    if begins_with(form, concept):
+        return begins_with(before + form + after, concept)
+    return not regex.match(r"\w", after)
 
 
 def _shared(one: Sequence[int], other: Sequence[int]) -> int:
@@ -187,48 +194,32 @@ def _shared(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def generated_is_gold(
-    generated: Sequence[str], gold: Sequence[str], forms: pd.DataFrame
+    generated: Sequence[str], gold: Sequence[str], *, lenient: bool = False
 ) -> np.ndarray:
-    """Return whether each text starts with a form of its gold concept, as a whole word, [n].
-
-    Forms left out for their first token count here: a whole text tells them apart. Case, width,
-    surrounding space and punctuation are ignored. Chinese, Japanese, Korean and Thai are written
-    without spaces, so there a prefix is enough, unless a Han numeral goes on.
+    """Return whether each text answers its gold concept, as `generated_answer` reads it, [n].
 
     Args:
         generated: the texts, [n].
         gold: concept ids, [n].
-        forms: the model's `forms`.
+        lenient: whether the only answer in a text that says more counts too.
     """
-    by_concept = {
-        concept: sorted({_plain(form) for form in group["form"]} - {""})
-        for concept, group in forms.groupby("concept")
-    }
+    read = cache(lambda text, kind: generated_answer(text, kind, lenient=lenient) if kind else None)
+    readings = [read(text, kind_of(concept)) for text, concept in zip(generated, gold, strict=True)]
     return np.array(
         [
-            any(_starts_with(_plain(text), form) for form in by_concept.get(concept, []))
-            for text, concept in zip(generated, gold, strict=True)
+            reading is not None and reading.concept == concept
+            for reading, concept in zip(readings, gold, strict=True)
         ],
         dtype=bool,
     )
 
 
-def _plain(text: str) -> str:
-    """Return the text without case, width, and surrounding space or punctuation."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return re.sub(r"^[\W_]+|[\W_]+$", "", folded)
+def is_told(gold: np.ndarray, forms: pd.DataFrame) -> np.ndarray:
+    """Return which golds a written answer can name: all numbers, and concepts with a form, [n].
 
-
-def _starts_with(text: str, form: str) -> bool:
-    if not text.startswith(form):
-        return False
-    rest = text[len(form) :]
-    if not rest:
-        return True
-    if form[-1] in _NUMERALS and rest[0] in _NUMERALS:
-        return False
-    if script_of(form[-1]) in _UNSPACED:
-        return True
-    if form[-1].isdigit() and re.match(r"[.,:/]\d", rest):  # 3.5 and 3:15 are not 3
-        return False
-    return not (rest[0].isalnum() or rest[0] == "_" or unicodedata.category(rest[0])[0] == "M")
+    Args:
+        gold: concept ids, [n].
+        forms: the model's `forms`.
+    """
+    numbers = np.array([concept.startswith("number:") for concept in gold], dtype=bool)
+    return numbers | np.isin(gold, forms["concept"].unique())

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from lensbench.answers import UNREAD
+
 #: Rows with this in `asked` or `family` are over all samples, whatever was asked for.
 ALL = "all"
 #: A family of answers with fewer samples than this has no rows of its own.
@@ -48,6 +50,8 @@ def families(golds: Mapping[str, int]) -> list[str]:
     """
     counts: Counter[str] = Counter()
     for gold, n in golds.items():
+        if gold == UNREAD:
+            continue
         counts[str(family_of(np.array([gold], dtype=object))[0])] += n
     return [name for name in sorted(counts) if len(counts) > 1 and counts[name] >= FEWEST]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lensbench.answers import UNREAD
 from lensbench.metrics import accuracy, concepts, convergence
 from lensbench.metrics.lenses import readings, summarised, summary_metrics
 from lensbench.metrics.rundata import Block, Run
@@ -61,7 +62,10 @@ def measure(block: Block, tally: Tally, table: pd.DataFrame, tau: float) -> None
     first = block.content
     at_first = table.iloc[block.starts + block.content_step]
     exits = convergence.early_exit_layer(first.top_probability, tau)
-    told, written, found = generated_is_gold(block)
+    told = accuracy.is_told(block.gold, block.forms)
+    texts = block.samples["generated"].tolist(), block.gold.tolist()
+    written = accuracy.generated_is_gold(*texts)
+    found = accuracy.generated_is_gold(*texts, lenient=True)
     strict, lenient = block.strict, block.lenient
     values: dict[str, np.ndarray] = {
         "convergence_depth": at_first["depth"].to_numpy(),
@@ -92,17 +96,6 @@ def measure(block: Block, tally: Tally, table: pd.DataFrame, tau: float) -> None
                 tally.mean(key, of_samples, among & mask & (family == one))
 
 
-def generated_is_gold(block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """Return which samples' gold has a form in the lexicon, and whether they wrote one, [n] each.
-
-    Where the lexicon has none, what was written is not.
-    """
-    told = np.isin(block.gold, block.forms["concept"].unique())
-    texts = block.samples["generated"].to_numpy(dtype=object)
-    written = accuracy.generated_is_gold(texts.tolist(), block.gold.tolist(), block.forms)
-    return told, written, written
-
-
 def summary(run: Run, tally: Tally) -> list[pd.DataFrame]:
     """Return one row a metric of a run: means over samples, and how many samples and forms.
 
@@ -124,6 +117,7 @@ def summary(run: Run, tally: Tally) -> list[pd.DataFrame]:
         ("n_samples", groups.n, n_all),
         ("n_rejected", groups.n_rejected, n_all),
         ("n_without_gold_form", without, groups.n),
+        ("n_answers_not_understood", groups.golds.get(UNREAD, 0), groups.n),
     ):
         rows.append((metric, float(count), float(count), float(count), of))
     return [pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lensbench.errors import DataError
-from lensbench.metrics.accuracy import generated_is_gold
+from lensbench.metrics.accuracy import generated_is_gold, is_told
 from lensbench.metrics.bootstrap import Bootstrap, Estimate
 from lensbench.metrics.concepts import ALL, by_asked, by_family, families, family_of
 from lensbench.metrics.convergence import convergence_layer, hits
@@ -98,14 +98,14 @@ def _measured(run: Block) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     first, n = run.content, len(run.samples)
     every = np.ones(n, dtype=bool)
     layer = convergence_layer(hits(first.top1, first.final))
-    told = np.isin(gold, run.forms["concept"].unique())
-    written = generated_is_gold(
-        run.samples["generated"].tolist(), [str(concept) for concept in gold], run.forms
-    )
+    told = is_told(gold, run.forms)
+    texts = run.samples["generated"].tolist(), gold.tolist()
+    written, found = (generated_is_gold(*texts, lenient=lenient) for lenient in (False, True))
     return {
         "n_image_tokens": (every, run.samples["n_image_tokens"].to_numpy(dtype=np.float64)),
         "accuracy": (run.strict.readable, run.strict.right[:, -1].astype(np.float64)),
         "accuracy_generated": (told, written.astype(np.float64)),
+        "accuracy_generated_lenient": (told, found.astype(np.float64)),
         "convergence_layer": (every, layer.astype(np.float64)),
         "convergence_depth": (every, layer / run.meta.n_layers),
     }

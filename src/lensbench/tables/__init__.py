@@ -38,8 +38,8 @@ TABLES: dict[str, TableSpec] = {
             "only number or color of the text) and of the text written (lenient: the same), "
             "convergence depth (layer ÷ number of layers), first layer where the final token is "
             "top-1, changes of mind after it, and the share of samples whose top-1 token the last "
-            "block changes; n is the number of samples, rejected the share of all that could not be read "
-            "(a damaged picture, a prompt too long). In brackets: 95 % bootstrap intervals.",
+            "block changes; n is the number of samples, rejected the share of all that could not "
+            "be read (a damaged picture, a prompt too long). In brackets: 95 % intervals.",
         ),
         TableSpec(
             "language", ("han_in_topk", "script_mass", "concept_mass"), build.language,
