@@ -151,5 +151,5 @@ def extraction_of(options: str) -> tuple[Any, int, dict[str, Any]]:
 
 def loading_of(settings: dict[str, Any]) -> dict[str, Any]:
     """Take out of settings, and return, those that say how a model is loaded."""
-    loading = ("dtype", "device", "device_map", "quantization", "chat_template")
+    loading = ("dtype", "device", "device_map", "quantization", "chat_template", "date")
     return {key: settings.pop(key) for key in loading if key in settings}

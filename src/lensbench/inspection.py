@@ -66,6 +66,7 @@ def describe(loaded: LoadedModel) -> dict[str, Any]:
         "device_map": loaded.device_map,
         "quantization": loaded.quantization,
         "chat_template_sha256": _digest(getattr(loaded.processor, "chat_template", None)),
+        "date": loaded.prompter.date,
         "source": loaded.source,
         "revision": loaded.revision,
         "weights_sha256": loaded.weights_sha256,

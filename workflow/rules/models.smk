@@ -66,6 +66,7 @@ rule inspect:
         options=catalog.options(
             dtype=config["extraction"]["dtype"],
             device=config["extraction"]["device"],
+            date=config["extraction"]["date"],
         ),
         code=code_version("model"),
     message:

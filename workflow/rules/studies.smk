@@ -137,6 +137,7 @@ rule ablate:
                     "workers",
                     "dtype",
                     "device",
+                    "date",
                 )
             },
             seed=config["seed"],

@@ -30,6 +30,7 @@ from lensbench.models.checks import (
     check,
 )
 from lensbench.models.gate_pictures import pictures_in_place
+from lensbench.models.gate_prompts import prompts
 from lensbench.models.gate_runs import cache, padding
 from lensbench.models.load import LoadedModel
 from lensbench.models.probe import hidden_of
@@ -44,7 +45,8 @@ def run_gate(loaded: LoadedModel) -> GateReport:
     """
     probes = encode_probes(loaded.prompter).to(loaded.model.device, loaded.model.dtype)
     try:
-        checks = check_all(loaded, probes.batch, probes.singles, probes.others or None)
+        checks = prompts(loaded)
+        checks += check_all(loaded, probes.batch, probes.singles, probes.others or None)
     except (LensbenchError, MemoryError, torch.OutOfMemoryError):
         raise
     # transformers raises anything for a model that can't do what it is asked.

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import date as calendar
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from lensbench.models.batches import join, same
 from lensbench.models.pictures import stream_changes
 from lensbench.models.placing import ON_ONE_DEVICE, Placing, refuse_offloaded
 from lensbench.models.processors import load_processor
-from lensbench.models.prompt import Prompter, encode_probes
+from lensbench.models.prompt import DATE, Prompter, encode_probes
 from lensbench.models.sizes import check_gguf, check_sizes
 from lensbench.models.source import Source, local_folder, parse_source, weight_files, weights_sha256
 from lensbench.models.vocabulary import check_numbers
@@ -111,6 +112,7 @@ def load_model(
     device_map: str = "",
     quantization: str = "",
     chat_template: str = "",
+    date: str = DATE,
 ) -> LoadedModel:
     """Load a model, find its parts and have it pass the gate.
 
@@ -127,11 +129,16 @@ def load_model(
             named takes the whole model.
         quantization: "8bit" or "4bit" (bitsandbytes, on a GPU), "" for none.
         chat_template: how it is asked (Jinja), if its own files don't say.
+        date: the day that its chat template takes for today, YEAR-MONTH-DAY.
 
     Raises:
         ModelError: if it can't be found, loaded or read layer by layer.
         GateError: if a check of the gate fails.
     """
+    try:
+        calendar.fromisoformat(date)
+    except ValueError as error:
+        raise ModelError(f'date "{date}" is no day: write YEAR-MONTH-DAY, as {DATE}.') from error
     origin = parse_source(source, revision)
     placing = Placing.checked(device_map, quantization, device)
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -173,7 +180,9 @@ def load_model(
         raise ModelError(f"{origin} can't be loaded: {reason}") from error
     try:
         with panics_told(str(origin)):
-            loaded = prepare(name, model, processor, task, origin, precision, missing, placing)
+            loaded = prepare(
+                name, model, processor, task, origin, precision, missing, placing, date
+            )
             if verify:
                 from lensbench.models.gate import run_gate
 
@@ -210,6 +219,7 @@ def prepare(
     dtype: str = "float32",
     missing: tuple[str, ...] = (),
     placing: Placing = ON_ONE_DEVICE,
+    date: str = DATE,
 ) -> LoadedModel:
     """Make a model that is in memory ready to be looked into.
 
@@ -222,6 +232,7 @@ def prepare(
         dtype: the name of its floating type.
         missing: parameters that no file had.
         placing: how it lies on its devices, and how its weights are held.
+        date: the day that its chat template takes for today, YEAR-MONTH-DAY.
 
     Raises:
         ModelError: if it can't be read layer by layer.
@@ -237,7 +248,7 @@ def prepare(
     # what it writes differ from what its last layer says.
     model.generation_config = GenerationConfig(
         bos_token_id=own.bos_token_id,
-        eos_token_id=own.eos_token_id,
+        eos_token_id=_end_ids(own, model.config, text_config(model), tokenizer),
         pad_token_id=tokenizer.pad_token_id if own.pad_token_id is None else own.pad_token_id,
     )
     prompter = Prompter(
@@ -248,6 +259,7 @@ def prepare(
         image_token(model, processor),
         longest_prompt(model),
         "token_type_ids" in inspect.signature(model.forward).parameters,
+        date,
     )
     probes = encode_probes(prompter).to(model.device, model.dtype)
     single = probes.singles[0].inputs
@@ -282,6 +294,15 @@ def prepare(
     from lensbench.models.gate_runs import pads
 
     return pads(loaded, probes.batch, probes.singles)
+
+
+def _end_ids(*places: Any) -> list[int] | None:
+    """Return the tokens that end an answer by any of the places that say; None if none does."""
+    found: set[int] = set()
+    for place in places:
+        ids = getattr(place, "eos_token_id", None)
+        found.update([ids] if isinstance(ids, int) else ids or [])
+    return sorted(found) or None
 
 
 def image_token(model: Any, processor: Any) -> int | None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from transformers.utils import chat_template_utils
 
 from lensbench.errors import DataError, LensbenchError, ModelError, reason_of
 from lensbench.limits import limited
@@ -21,6 +26,8 @@ from lensbench.pixels import FORMATS, UnreadableError, as_rgb
 
 #: Characters that a chat template may make of one question.
 LONGEST_PROMPT = 10_000_000
+#: The day that chat templates take for today: what Llama 3's own fall back on.
+DATE = "2024-07-26"
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,8 @@ class Encoded:
 
     Args:
         inputs: keyword arguments of the model, on its device.
-        prompts: the whole text of each prompt, one image placeholder for each picture.
+        prompts: the whole text of each prompt as the model is fed it, its BOS token included; image
+            positions that follow each other are one placeholder.
         image: [B, T] true at image positions.
         first: [B] index of each prompt's first position that isn't padding.
         n_tokens: positions of each prompt, image positions included.
@@ -98,6 +106,24 @@ def open_picture(path: str | Path) -> Image.Image:
         ) from error
 
 
+@contextmanager
+def dated(day: str) -> Iterator[None]:
+    """Have the `strftime_now` of chat templates tell a fixed day, at midnight, inside the block.
+
+    transformers lets no caller hand a template another function, so its clock is replaced.
+
+    Args:
+        day: YEAR-MONTH-DAY.
+    """
+    clock = chat_template_utils.datetime
+    fixed = datetime.fromisoformat(day)
+    chat_template_utils.datetime = SimpleNamespace(now=lambda: fixed)
+    try:
+        yield
+    finally:
+        chat_template_utils.datetime = clock
+
+
 @dataclass(frozen=True)
 class Prompter:
     """What turns samples into inputs; it holds no weights, so worker processes can have their own.
@@ -110,6 +136,7 @@ class Prompter:
         image_token_id: the token at image positions, None if pictures have none.
         longest: positions the model takes at most, None if there is no limit.
         token_types: whether the model takes token types (which tokens are a picture's).
+        date: the day that a chat template takes for today, YEAR-MONTH-DAY.
     """
 
     name: str
@@ -119,9 +146,10 @@ class Prompter:
     image_token_id: int | None
     longest: int | None = None
     token_types: bool = False
+    date: str = DATE
 
     def text(self, row: Mapping[str, Any]) -> str:
-        """Return the whole text of a prompt, the picture (if any) before the words.
+        """Return a prompt as its template writes it, the picture (if any) before the words.
 
         A model without a chat template gets the words as they are, whatever the style.
 
@@ -147,7 +175,7 @@ class Prompter:
         """Return a chat as the model's template writes it: somebody's program, in a sandbox."""
         what = f"The chat template of {self.name}"
         try:
-            with limited(what):
+            with limited(what), dated(self.date):
                 written = self.processor.apply_chat_template(
                     chat, add_generation_prompt=True, tokenize=False
                 )
@@ -173,36 +201,47 @@ class Prompter:
             pictures: one picture a row, or none at all.
 
         Raises:
-            DataError: if a sample's words hold the image placeholder, or pictures and rows don't
-                match.
+            DataError: if a sample's words hold a control token, the processor takes no prompt without
+                a picture, or pictures and rows don't match.
         """
         texts = [self.text(row) for row in rows]
         if len(pictures) not in (0, len(rows)):
             raise DataError(f"{len(rows)} samples and {len(pictures)} pictures can't be one batch.")
-        placeholder = getattr(self.processor, "image_token", None)
         for row in rows:
-            if placeholder and placeholder in str(row["prompt"]):
-                raise DataError(f"The prompt holds {placeholder}, which stands for a picture.")
-        # A chat template writes special tokens itself; bare words get what the tokenizer adds.
+            self._check_words(str(row["prompt"]))
+        # (Is it a chat?, does its template write the BOS token?)
         start = self.tokenizer.bos_token
-        written = {
-            self._is_chat(row) or bool(start and text.startswith(start))
-            for row, text in zip(rows, texts, strict=True)
+        kinds = {
+            (chat, chat and bool(start and text.startswith(start)))
+            for chat, text in zip(map(self._is_chat, rows), texts, strict=True)
         }
-        if len(written) > 1:
+        if len(kinds) > 1:
             raise DataError("Chats and completions can't be one batch: give each its own.")
-        options = {"padding": True, "return_tensors": "pt"}
-        options["add_special_tokens"] = not written.pop()
+        (chat, started), *_ = kinds
+        options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
+        # As `apply_chat_template(tokenize=True)`: a tokenizer adds nothing to a chat, a processor
+        # adds what its tokenizer does unless the template began with it.
+        if started or (chat and self.task == "text"):
+            options["add_special_tokens"] = False
         if pictures:
             # A list a prompt: Gemma 3 and SmolVLM take a flat one for the pictures of one prompt.
             shown = [[picture] for picture in pictures]
             batch = self.processor(images=shown, text=texts, **options)
+        elif chat:
+            try:
+                batch = self.processor(text=texts, **options)
+            except ValueError as error:
+                raise DataError(
+                    f"{self.name} takes no chat without a picture ({reason_of(error)}): give one."
+                ) from error
         else:
             batch = self.tokenizer(texts, **options)
         inputs = {key: value for key, value in batch.items() if isinstance(value, Tensor)}
         inputs.pop("labels", None)  # PaliGemma's processor makes some for training.
         if not self.token_types:
             inputs.pop("token_type_ids", None)
+        if not chat:
+            inputs = self._open_ended(inputs)
         mask = inputs["attention_mask"].bool()
         image = torch.zeros_like(mask)
         if pictures and self.image_token_id is not None:
@@ -210,13 +249,51 @@ class Prompter:
         counts = image.sum(1).tolist()
         return Encoded(
             inputs=inputs,
-            prompts=texts,
+            prompts=[self._fed(ids[own]) for ids, own in zip(inputs["input_ids"], mask, strict=True)],
             image=image,
             first=mask.int().argmax(1),
             n_tokens=mask.sum(1).tolist(),
             n_image_tokens=counts,
             layouts=layouts_of(self.processor, inputs, counts, [p.size for p in pictures]),
         )
+
+    @cached_property
+    def _controls(self) -> dict[str, str]:
+        """What no words may hold, and what it is: special tokens, others of the chat template."""
+        template = str(getattr(self.processor, "chat_template", None))
+        # As transformers' own `sanitize_control_tokens` counts them.
+        tokens = [
+            token.content
+            for token in self.tokenizer.added_tokens_decoder.values()
+            if token.special or (token.content in template and not token.content.isspace())
+        ]
+        found = dict.fromkeys(tokens, f"is a control token of {self.name}")
+        placeholder = getattr(self.processor, "image_token", None)
+        return found | ({placeholder: "stands for a picture"} if placeholder else {})
+
+    def _check_words(self, words: str) -> None:
+        for token, what in self._controls.items():
+            if token in words:
+                raise DataError(f"The prompt holds {token}, which {what}: use other words.")
+
+    def _open_ended(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return completions without the EOS token that some tokenizers put after each."""
+        ids = inputs["input_ids"]
+        if ids.shape[1] < 2 or not bool((ids[:, -1] == self.tokenizer.eos_token_id).all()):
+            return inputs
+        return {
+            name: value[:, :-1] if value.shape == ids.shape else value
+            for name, value in inputs.items()
+        }
+
+    def _fed(self, ids: Tensor) -> str:
+        """Return the text of a prompt's ids, image positions that follow each other as one."""
+        again = (ids[1:] == ids[:-1]) & (ids[1:] == self.image_token_id)
+        kept = torch.cat([ids[:1], ids[1:][~again]])
+        text: str = self.tokenizer.decode(
+            kept.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
 
     def check_length(self, encoded: Encoded, new_tokens: int) -> None:
         """Refuse a prompt that leaves the model no room for its answer.
