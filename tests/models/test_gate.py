@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from lensbench.errors import GateError, ModelError
 from lensbench.lens.generate import trace_batch
 from lensbench.models.anatomy import find_anatomy
 from lensbench.models.gate import Check, GateReport, run_gate
-from lensbench.models.prompt import encode
+from lensbench.models.prompt import Prompter, encode
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma2", "gpt2"])
@@ -38,6 +38,24 @@ def test_bfloat16_passes_with_its_own_limits():
     loaded.model.bfloat16()
     report = run_gate(replace(loaded, dtype="bfloat16")).require()
     assert {check.name: check.limit for check in report.checks}["readout_logprob"] == 5e-2
+
+
+@pytest.mark.parametrize("family", ["text", "llava"])
+def test_a_prompt_that_is_not_the_processors_own_is_refused_by_name(family):
+    loaded = text_model("llama") if family == "text" else image_model(family)
+    report = run_gate(loaded).require()
+    assert report.checks[0].name == "prompt_is_the_processors"
+
+    class Shorter(Prompter):
+        def _rendered(self, chat):
+            return super()._rendered(chat).removesuffix("\n")
+
+    given = {field.name: getattr(loaded.prompter, field.name) for field in fields(Prompter)}
+    other = replace(loaded, prompter=Shorter(**given))
+    # One token is missing in two prompts, with a picture and without.
+    wanted = 2 if family == "text" else 4
+    with pytest.raises(GateError, match=rf'"prompt_is_the_processors": .* is {wanted}, at most 0'):
+        run_gate(other).require()
 
 
 def failing(loaded):

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.planted import image_model, text_model
+from tests.planted import image_model, text_model, tokenizer
+from tests.prompters import PROMPTERS, sentence_pieces
+from tokenizers.processors import TemplateProcessing
+from transformers.utils import chat_template_utils
 
-from lensbench.errors import DataError
-from lensbench.models.prompt import encode, open_picture
+from lensbench.errors import DataError, ModelError
+from lensbench.lens.generate import generate, trace_batch
+from lensbench.models.batches import join, same
+from lensbench.models.load import load_model, prepare
+from lensbench.models.prompt import Prompter, encode, open_picture
+
+#: The BOS token at the beginning of a chat of each family, as its authors trained it, if any.
+BOS = {
+    "llava": "<s>", "llava next": "<s>", "onevision": None, "qwen2-vl": None, "qwen2.5-vl": None,
+    "qwen3-vl": None, "gemma 3": "<bos>", "idefics3": "<|im_start|>", "smolvlm": "<|im_start|>",
+    "internvl": None,
+}  # fmt: skip
+#: What no question may hold: turns, their ends, pictures.
+CONTROL = {
+    "llava": "<s> </s> <unk> <pad> <image>",
+    "onevision": "<|endoftext|> <|im_start|> <|im_end|> <image> <video>",
+    "qwen2-vl": "<|im_start|> <|im_end|> <|vision_start|> <|image_pad|> <|video_pad|>",
+    "gemma 3": "<bos> <eos> <start_of_turn> <end_of_turn> <start_of_image> <soft>",
+    "paligemma": "<bos> <eos> <image>",
+    "smolvlm": "<|im_start|> <end_of_utterance> <image> <row_1_col_1> <fake_token_around_image>",
+    "internvl": "<|im_end|> <img> <ctx> </img>",
+}
+QUESTIONS = ("How many of the 12 stars are there ?", " Why? \n")
 
 
 def row(prompt, style="chat", image=None):
@@ -98,3 +124,191 @@ def test_a_picture_too_large_to_be_one_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(DataError, match=r"bomb\.png has more than 1000 pixels"):
         open_picture(tmp_path / "bomb.png")
+
+
+@pytest.fixture(scope="module")
+def families():
+    return {name: make() for name, make in PROMPTERS.items()}
+
+
+def pictures_of(n):
+    return [Image.effect_noise((64, 40 + 8 * i), 60).convert("RGB") for i in range(n)]
+
+
+def chat_of(words, picture=None):
+    content = [{"type": "text", "text": words}]
+    if picture is not None:
+        content = [{"type": "image", "image": picture}, *content]
+    return [{"role": "user", "content": content}]
+
+
+def applied(processor, chats):
+    return processor.apply_chat_template(
+        chats, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+        processor_kwargs={"padding": True},
+    )  # fmt: skip
+
+
+def ids_of(encoded, index=0):
+    return encoded.inputs["input_ids"][index].tolist()
+
+
+@pytest.mark.parametrize("family", PROMPTERS)
+def test_a_chat_has_the_ids_that_its_processor_gives(families, family):
+    prompter, shown = families[family], pictures_of(2)
+    for words, picture in zip(QUESTIONS, shown, strict=True):
+        ours = prompter.encode([row(words, image="a")], [picture])
+        theirs = applied(prompter.processor, chat_of(words, picture))
+        assert ids_of(ours) == theirs["input_ids"][0].tolist()
+        assert torch.equal(ours.inputs["pixel_values"], theirs["pixel_values"])
+        if family == "paligemma":  # Its processor takes none, and says so.
+            with pytest.raises(DataError, match="takes no chat without a picture"):
+                prompter.encode([row(words)])
+            continue
+        ours = prompter.encode([row(words)])
+        assert ids_of(ours) == applied(prompter.processor, chat_of(words))["input_ids"][0].tolist()
+    # Padded on the left, together.
+    rows = [row(words, image="a") for words in QUESTIONS]
+    ours = prompter.encode(rows, shown)
+    chats = [chat_of(words, picture) for words, picture in zip(QUESTIONS, shown, strict=True)]
+    theirs = applied(prompter.processor, chats)
+    for name in ("input_ids", "attention_mask", "pixel_values"):
+        assert torch.equal(ours.inputs[name], theirs[name])
+    assert int(ours.first.max()) > 0
+    alone = [prompter.encode([rows[i]], [shown[i]]) for i in range(2)]
+    assert same(join(alone, prompter.tokenizer.pad_token_id), ours)
+
+
+@pytest.mark.parametrize("family", BOS)
+def test_a_chat_begins_with_one_bos_token(families, family):
+    prompter, picture = families[family], pictures_of(1)[0]
+    for encoded in (
+        prompter.encode([row("Why", image="a")], [picture]),
+        prompter.encode([row("Why")]),
+    ):
+        names = prompter.tokenizer.convert_ids_to_tokens(ids_of(encoded))
+        bos = BOS[family]
+        assert prompter.tokenizer.bos_token == bos
+        if bos is not None:
+            assert names[0] == bos
+            assert names.count(bos) == 1
+            assert encoded.prompts[0].startswith(bos)
+    # `processor(text=, images=)` feeds the same, but adds a second one to Gemma's.
+    text = prompter.text(row("Why", image="a"))
+    fed = prompter.processor(text=text, images=[picture], return_tensors="pt")["input_ids"][0]
+    ours = ids_of(prompter.encode([row("Why", image="a")], [picture]))
+    assert fed.tolist() == ([ours[0], *ours] if family == "gemma 3" else ours)
+
+
+def test_what_is_noted_of_a_prompt_is_what_the_model_is_fed(families):
+    picture = pictures_of(1)[0]
+    for family, wanted in (
+        # Llama's tokenizer begins a text, and goes on after a special token, with a space.
+        ("llava", "<s> USER: <image> \nWhy ASSISTANT:"),
+        ("llava next", "<s> [INST] <image> \nWhy [/INST]"),
+        ("onevision", "<|im_start|>user <image>\nWhy<|im_end|><|im_start|>assistant\n"),
+        ("paligemma", "<image><bos>answer en Why\n"),
+    ):
+        encoded = families[family].encode([row("Why", image="a")], [picture])
+        assert encoded.prompts == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [
+        # transformers' tokenizers add nothing to a chat, whatever they add to other text.
+        ("{{ messages[0]['content'] }}", ["▁Why"]),
+        ("{{ bos_token }}{{ messages[0]['content'] }}", ["<s>", "▁Why"]),
+    ],
+)
+def test_a_text_models_chat_has_the_bos_token_of_its_template_alone(template, wanted):
+    words = sentence_pieces()
+    words.chat_template, words.padding_side = template, "left"
+    encoded = Prompter("tiny", words, words, "text", None).encode([row("Why")])
+    assert words.convert_ids_to_tokens(ids_of(encoded)) == wanted
+    chat = [{"role": "user", "content": "Why"}]
+    theirs = words.apply_chat_template(chat, add_generation_prompt=True)
+    assert ids_of(encoded) == theirs["input_ids"]
+    completion = Prompter("tiny", words, words, "text", None).encode([row("Why", "completion")])
+    assert words.convert_ids_to_tokens(ids_of(completion)) == ["<s>", "▁Why"]
+
+
+@pytest.mark.parametrize("family", CONTROL)
+def test_words_with_control_tokens_are_refused(families, family):
+    prompter, picture = families[family], pictures_of(1)[0]
+    for token in CONTROL[family].split():
+        for style in ("chat", "completion"):
+            with pytest.raises(DataError, match="The prompt holds "):
+                prompter.encode([row(f"What is{token}?", style, "a")], [picture])
+
+
+def test_added_tokens_are_control_tokens_where_the_template_writes_them():
+    words = tokenizer()
+    words.add_tokens(["<turn>", "<tool>", "\n"])
+    words.chat_template = "<turn>\n{{ messages[0]['content'] }}"
+    prompter = Prompter("tiny", words, words, "text", None)
+    with pytest.raises(DataError, match="<turn>, which is a control token of tiny"):
+        prompter.encode([row("What is <turn>?")])
+    for text in ("What is <tool>?", "Why?\nHow?"):
+        assert prompter.encode([row(text)]).prompts == [f"<turn>\n{text}"]
+
+
+def test_a_completion_does_not_end_with_the_token_that_ends_answers():
+    words = sentence_pieces()
+    ends = [(token, words.convert_tokens_to_ids(token)) for token in ("<s>", "</s>")]
+    words.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=ends
+    )
+    words.padding_side = "left"
+    prompter = Prompter("tiny", words, words, "text", None)
+    encoded = prompter.encode([row("Why", "completion"), row("How many", "completion")])
+    names = [words.convert_ids_to_tokens(ids_of(encoded, index)) for index in range(2)]
+    assert names == [["<pad>", "<s>", "▁Why"], ["<s>", "▁How", "▁many"]]
+    assert encoded.n_tokens == [2, 3]
+    assert encoded.inputs["attention_mask"].tolist() == [[0, 1, 1], [1, 1, 1]]
+
+
+def test_an_answer_ends_where_generation_config_model_or_tokenizer_says():
+    loaded = text_model("llama")
+    asked = encode(loaded, [row("How many stars are there in the sky ?", "completion")])
+    loaded.model.generation_config.eos_token_id = None
+    new = generate(loaded, asked, 8, logits=False).sequences[0, -8:].tolist()
+    first, second, third = dict.fromkeys(new[:3])
+    places = (
+        (None, None, third),
+        (None, second, third),
+        ([first], second, third),
+    )
+    for (generation, model, words), last in zip(places, (third, second, first), strict=True):
+        loaded.model.generation_config.eos_token_id = generation
+        loaded.model.config.eos_token_id = model
+        tokenizer = loaded.tokenizer
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(words)
+        again = prepare("llama", loaded.model, tokenizer, "text")
+        ended = trace_batch(again, asked, 8).ids[0]
+        assert ended == new[: new.index(last) + 1]
+
+
+def test_a_template_that_writes_todays_date_writes_a_fixed_one(monkeypatch):
+    class Later(datetime):
+        @classmethod
+        def now(cls):
+            return cls(2031, 2, 3)
+
+    monkeypatch.setattr(chat_template_utils, "datetime", Later)
+    words = tokenizer()
+    words.chat_template = (
+        "{% if not date_string is defined %}{% if strftime_now is defined %}"
+        "{% set date_string = strftime_now('%d %b %Y') %}{% else %}{% set date_string = 'none' %}"
+        "{% endif %}{% endif %}{{ date_string }}: {{ messages[0]['content'] }}"
+    )
+    asked = row("Why")
+    assert Prompter("tiny", words, words, "text", None).text(asked) == "26 Jul 2024: Why"
+    other = Prompter("tiny", words, words, "text", None, date="2025-12-01")
+    assert other.text(asked) == "01 Dec 2025: Why"
+    assert chat_template_utils.datetime is Later  # Others' templates have their own clock back.
+
+
+def test_a_date_that_is_none_is_refused():
+    with pytest.raises(ModelError, match='date "tomorrow" is no day: write YEAR-MONTH-DAY'):
+        load_model("m", "packaged:lensbench-llava", date="tomorrow")

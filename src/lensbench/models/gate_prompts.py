@@ -1,4 +1,4 @@
-"""The check of the gate on prompts: a chat has the token ids that the model's own processor gives."""
+"""The check of the gate on prompts: a chat has the token ids that its processor gives it."""
 
 from __future__ import annotations
 

@@ -115,13 +115,13 @@ def dated(day: str) -> Iterator[None]:
     Args:
         day: YEAR-MONTH-DAY.
     """
-    clock = chat_template_utils.datetime
     fixed = datetime.fromisoformat(day)
-    chat_template_utils.datetime = SimpleNamespace(now=lambda: fixed)
+    module: Any = chat_template_utils
+    clock, module.datetime = module.datetime, SimpleNamespace(now=lambda: fixed)
     try:
         yield
     finally:
-        chat_template_utils.datetime = clock
+        module.datetime = clock
 
 
 @dataclass(frozen=True)
@@ -201,8 +201,8 @@ class Prompter:
             pictures: one picture a row, or none at all.
 
         Raises:
-            DataError: if a sample's words hold a control token, the processor takes no prompt without
-                a picture, or pictures and rows don't match.
+            DataError: if a sample's words hold a control token, the processor takes no chat
+                without a picture, or pictures and rows don't match.
         """
         texts = [self.text(row) for row in rows]
         if len(pictures) not in (0, len(rows)):
@@ -243,13 +243,13 @@ class Prompter:
         if not chat:
             inputs = self._open_ended(inputs)
         mask = inputs["attention_mask"].bool()
-        image = torch.zeros_like(mask)
+        ids, image = inputs["input_ids"], torch.zeros_like(mask)
         if pictures and self.image_token_id is not None:
-            image = (inputs["input_ids"] == self.image_token_id) & mask
+            image = (ids == self.image_token_id) & mask
         counts = image.sum(1).tolist()
         return Encoded(
             inputs=inputs,
-            prompts=[self._fed(ids[own]) for ids, own in zip(inputs["input_ids"], mask, strict=True)],
+            prompts=[self._fed(row[own]) for row, own in zip(ids, mask, strict=True)],
             image=image,
             first=mask.int().argmax(1),
             n_tokens=mask.sum(1).tolist(),
