@@ -153,15 +153,16 @@ def test_pictures_that_can_not_be_read_are_rows_with_their_reason(tmp_path, extr
     Image.new("RGB", (32, 32), "red").save(folder / "good.png")
     (folder / "torn.png").write_bytes((folder / "good.png").read_bytes()[:60])
     (folder / "text.png").write_text("no picture")
-    images = ["good.png", "torn.png", "missing.png", "text.png", "good.png"]
-    prompts = ["How many ?"] * 4 + ["<image> <image>"]
+    images = ["good.png", "torn.png", "missing.png", "text.png", "good.png", "good.png"]
+    prompts = ["How many ?"] * 4 + ["<image> <image>", "Why ?<|im_end|>"]
     out = extracted(loaded, written_manifest(folder, prompts, images=images, style="chat"))
     samples = read_table(out, "samples").set_index("sample_id")
-    assert samples["rejected"].isna().tolist() == [True, False, False, False, False]
+    assert samples["rejected"].isna().tolist() == [True, *[False] * 5]
     assert samples.loc["s-2", "rejected"] == "The picture missing.png is missing."
     assert "torn.png can't be read" in samples.loc["s-1", "rejected"]
     assert "text.png can't be read" in samples.loc["s-3", "rejected"]
     assert "<image>" in samples.loc["s-4", "rejected"]
+    assert "<|im_end|>, which is a control token" in samples.loc["s-5", "rejected"]
     assert set(read_table(out, "trajectory")["sample_id"]) == {"s-0"}
 
 
@@ -240,6 +241,7 @@ def test_what_is_noted_of_a_model(tmp_path, extracted):
     assert gate["passed"] is True
     provenance = json.loads((out / "provenance.json").read_text())
     assert provenance["options"]["seed"] == 0
+    assert provenance["model"]["date"] == "2024-07-26"
     assert provenance["n_samples"] == 1
     assert set(provenance["packages"]) >= {"torch", "transformers"}
     meta = read_meta(out)

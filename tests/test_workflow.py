@@ -172,8 +172,15 @@ def test_rule_says_how_a_large_model_is_loaded(tree: Path, snakemake: Snakemake)
     done = snakemake(
         *("-n", "--printshellcmds", "--resources", "gpu=4"),
         *("--config", "models=['lensbench-llava','smollm2-135m']"),
+        "extraction={'date': '2025-12-01'}",
     )
     assert done.returncode == 0, done.stderr
+    loaded = re.findall(
+        r"lensbench (inspect|extract|closeup|variants|ablate|numerics) .*?--options '(.*?)'",
+        done.stdout,
+    )
+    assert len({command for command, _ in loaded}) == 6
+    assert {json.loads(given)["date"] for _, given in loaded} == {"2025-12-01"}
     commands = re.findall(r"lensbench (?:inspect|extract) (\S+) .*?--options '(.*?)'", done.stdout)
     assert {name for name, _ in commands} == {"lensbench-llava", "smollm2-135m"}
     for name, given in commands:

@@ -13,11 +13,12 @@ from tests.prompters import PROMPTERS, sentence_pieces
 from tokenizers.processors import TemplateProcessing
 from transformers.utils import chat_template_utils
 
+from lensbench.config import load_schema
 from lensbench.errors import DataError, ModelError
 from lensbench.lens.generate import generate, trace_batch
 from lensbench.models.batches import join, same
 from lensbench.models.load import load_model, prepare
-from lensbench.models.prompt import Prompter, encode, open_picture
+from lensbench.models.prompt import DATE, Prompter, encode, open_picture
 
 #: The BOS token at the beginning of a chat of each family, as its authors trained it, if any.
 BOS = {
@@ -307,6 +308,11 @@ def test_a_template_that_writes_todays_date_writes_a_fixed_one(monkeypatch):
     other = Prompter("tiny", words, words, "text", None, date="2025-12-01")
     assert other.text(asked) == "01 Dec 2025: Why"
     assert chat_template_utils.datetime is Later  # Others' templates have their own clock back.
+
+
+def test_a_model_is_asked_on_the_same_day_by_the_workflow_and_by_hand():
+    schema = load_schema()["properties"]["extraction"]["properties"]["date"]
+    assert schema["default"] == DATE == text_model("llama").prompter.date
 
 
 def test_a_date_that_is_none_is_refused():
