@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.planted import image_model, text_model, tokenizer
-from tests.prompters import PROMPTERS, sentence_pieces
+from tests.prompters import PROMPTERS, byte_words, sentence_pieces
 from tokenizers.processors import TemplateProcessing
 from transformers.utils import chat_template_utils
 
@@ -232,6 +232,32 @@ def test_a_text_models_chat_has_the_bos_token_of_its_template_alone(template, wa
     assert ids_of(encoded) == theirs["input_ids"]
     completion = Prompter("tiny", words, words, "text", None).encode([row("Why", "completion")])
     assert words.convert_ids_to_tokens(ids_of(completion)) == ["<s>", "▁Why"]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        # Llama's, Gemma's, SmolLM2's and GPT-2's: the one begins with BOS and a space …
+        (sentence_pieces(), "<s> ▁How ▁many ▁ 1 2 ?"),
+        (sentence_pieces(bos="<bos>", eos="<eos>", prefix=False), "<bos> How ▁many ▁ 1 2 ?"),
+        # … another has a BOS token that it puts nowhere.
+        (byte_words(bos="<|im_start|>"), "Ho w Ġmany Ġ 1 2 ?"),
+        (byte_words(bos="<|endoftext|>", eos="<|endoftext|>"), "Ho w Ġmany Ġ 1 2 ?"),
+    ],
+)
+def test_a_completion_has_what_its_tokenizer_adds_before_it(words, wanted):
+    encoded = Prompter("tiny", words, words, "text", None).encode([row("How many 12?", "plain")])
+    assert words.convert_ids_to_tokens(ids_of(encoded)) == wanted.split()
+
+
+def test_a_bos_token_that_begins_a_turn_is_there_once():
+    words = byte_words(bos="<|im_start|>")  # SmolLM2's.
+    encoded = Prompter("tiny", words, words, "text", None).encode([row("Why")])
+    theirs = words.apply_chat_template(
+        [{"role": "user", "content": "Why"}], add_generation_prompt=True
+    )
+    assert ids_of(encoded) == theirs["input_ids"]
+    assert encoded.prompts == ["<|im_start|>user\nWhy<|im_end|>\n<|im_start|>assistant\n"]
 
 
 @pytest.mark.parametrize("family", CONTROL)

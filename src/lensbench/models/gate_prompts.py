@@ -52,7 +52,8 @@ def _processors(prompter: Prompter, words: str, picture: Image.Image | None) -> 
                 return_dict=True,
                 return_tensors="pt",
             )
-    except ValueError:
+    # Processors and templates that need a picture raise what they like without one.
+    except Exception:
         if picture is None and prompter.task == "image-text":
             return None
         raise
