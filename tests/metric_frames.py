@@ -45,6 +45,10 @@ def _band(values: np.ndarray, n: int, top: float | None = 1.0) -> dict[str, np.n
     }
 
 
+def _is_many(column: object) -> bool:
+    return hasattr(column, "__len__") and not isinstance(column, str)
+
+
 def _add_studies(add: Callable[..., None], model: str, dataset: str, twice: bool) -> None:
     """Add what a run on pictures has beside: its heads summed up, and heads switched off."""
     shares = {"share_image": 0.2, "share_mixed": 0.5, "share_text": 0.3, "separation": 0.6,
@@ -107,13 +111,15 @@ def _numerics(models: list[str]) -> pd.DataFrame:
 
 def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
     """Return every metric table, planted so that accuracy rises at two thirds of the depth."""
-    tables: dict[str, list[pd.DataFrame]] = {}
+    tables: dict[str, dict[str, list[object]]] = {}
 
     def add(name: str, model: str, dataset: str, **columns: object) -> None:
-        frame = pd.DataFrame(columns)
-        frame.insert(0, "dataset", dataset)
-        frame.insert(0, "model", model)
-        tables.setdefault(name, []).append(frame)
+        # Lists, joined to one frame at the end: thousands of small frames take seconds.
+        columns = {"model": model, "dataset": dataset, **columns}
+        (n,) = {len(column) for column in columns.values() if _is_many(column)}
+        table = tables.setdefault(name, {column: [] for column in columns})
+        for column, values in columns.items():
+            table[column].extend(values if _is_many(values) else [values] * n)
 
     for model, dataset, last in runs_of(n_models):
         rng = _rng(model, dataset)
@@ -305,7 +311,7 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                     gold="number:3")  # fmt: skip
         if dataset != "facts":
             _add_patches(add, model, dataset, last, twice)
-    frames = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+    frames = {name: pd.DataFrame(columns) for name, columns in tables.items()}
     models = sorted({(model, last) for model, _, last in runs_of(n_models)})
     frames["models"] = pd.DataFrame(
         [(m, "LlavaForConditionalGeneration", last, 4, 2_200_000, 512, "float32", f"packaged:{m}",

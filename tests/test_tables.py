@@ -92,12 +92,12 @@ def test_every_row_has_a_cell_for_every_column(name: str, tmp_path: Path) -> Non
     assert "bottomrule" in tex
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_a_new_model_is_in_every_table(name: str, tmp_path: Path) -> None:
+def test_a_new_model_is_in_every_table(tmp_path: Path) -> None:
     frames = metric_frames(8)
-    csv, tex = make_table(name, frames, tmp_path / "t")
-    assert "extra_vlm-3b" in csv.read_text(encoding="utf-8")
-    assert "extra\\_vlm-3b" in tex.read_text(encoding="utf-8")
+    for name in TABLES:
+        csv, tex = make_table(name, frames, tmp_path / "t")
+        assert "extra_vlm-3b" in csv.read_text(encoding="utf-8"), name
+        assert "extra\\_vlm-3b" in tex.read_text(encoding="utf-8"), name
 
 
 @pytest.mark.parametrize("name", TABLES)
