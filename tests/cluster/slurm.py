@@ -56,6 +56,8 @@ SwitchType=switch/none
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
+# A job that waits for its time, as one of a lost node does, is looked for every 2 s, not every 60.
+SchedulerParameters=sched_interval=2,batch_sched_delay=1
 # The nodes are as large as told here, whatever this machine has.
 SlurmdParameters=config_overrides
 ReturnToService=2

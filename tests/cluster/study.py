@@ -16,16 +16,33 @@ from tests.cluster.slurm import Slurm, until
 
 from lensbench.config import ROOT
 
-#: Samples and resamples of a study that makes its own reference; the default's take longer.
+#: A study that makes its own reference, and what it is asked for: a job of every rule that a node
+#: can run. The default target takes longer.
 SMALLER = Path(__file__).with_name("smaller.yaml")
+TARGETS = (
+    "results/tables/numerics.tex",
+    "results/figures/accuracy_by_layer.pdf",
+    "results/figures/lensbench-qwen2vl/scenes/tokens.pdf",
+    "results/notebooks/5_counting.html",
+)
+#: Snakemake on Slurm. Its executor looks 10 s later each time that nothing has ended, up to 3
+#: minutes, which spares a large cluster; a study of short jobs would spend its time there.
+WATCHED = """
+from snakemake.cli import main
+from snakemake_executor_plugin_slurm import Executor
+Executor.next_seconds_between_status_checks = property(lambda own: 2, lambda own, seconds: None)
+main()
+"""
 PARTITIONS = Path(__file__).with_name("partitions.yaml")
 PROFILE = "workflow/profiles/slurm"
 # On the command line stands what this Slurm lacks or has less of: accounting, cores, slowness.
 # One model that needs no GPU asks for one, so that a request for a GPU is seen.
+ON_GPU = "lensbench-llava"
 HERE = [
     *("--slurm-no-account", "--slurm-status-command", "squeue", "--cores", "2"),
-    *("--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "30"),
-    *("--set-resources", "extract_smollm2_135m:gpu=1", "--slurm-keep-successful-logs"),
+    *("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "30"),
+    *("--set-resources", f"extract_{ON_GPU.replace('-', '_')}:gpu=1"),
+    "--slurm-keep-successful-logs",
 ]
 _PROGRESS = re.compile(r"(\d+)/(\d+) \[[^]]*samples/s\]")
 
@@ -52,13 +69,13 @@ class Done:
 
 
 def clone(folder: Path) -> Path:
-    """Return a fresh clone of the checkout, with what was downloaded by an earlier run, if any."""
+    """Return a fresh clone of the checkout."""
     subprocess.run(["git", "-c", "safe.directory=*", "clone", "--quiet", ROOT, folder], check=True)
     return folder
 
 
 def reference(folder: Path) -> tuple[Path, list[str]]:
-    """Return the results of an undisturbed local run, and the settings that it was made with.
+    """Return the results of an undisturbed local run, and the arguments that it was made with.
 
     LENSBENCH_REFERENCE names a folder of results of the default configuration; without it, a
     smaller study is made here.
@@ -72,7 +89,7 @@ def reference(folder: Path) -> tuple[Path, list[str]]:
                 "be the results folder of a finished default run."
             )
         return results, []
-    settings = ["--configfile", str(SMALLER)]
+    settings = [*TARGETS, "--configfile", str(SMALLER)]
     where = clone(folder)
     _snakemake(where, os.environ, "--cores", "all", *settings)
     return where / "results", settings
@@ -102,7 +119,7 @@ def disturbed(slurm: Slurm, folder: Path, settings: list[str]) -> Done:
         until(in_the_midst, "an extraction was half done", slurm, 600)
         taken = replace(lost[0], all_jobs=frozenset(slurm.kill_node(lost[0].node)))
         # Long enough for the executor to see that the job runs no more.
-        time.sleep(10)
+        time.sleep(6)
         slurm.return_node(taken.node)
         status = run.wait()
     text = log.read_text(encoding="utf-8", errors="replace")
@@ -153,7 +170,7 @@ def _started(
 ) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as stream:
         run = subprocess.Popen(
-            [sys.executable, "-m", "snakemake", *arguments],
+            [sys.executable, "-c", WATCHED, *arguments],
             cwd=where,
             env=_environment(where, environment),
             stdin=subprocess.DEVNULL,
