@@ -20,8 +20,9 @@ from lensbench.config import ROOT
 #: can run. The default target takes longer.
 SMALLER = Path(__file__).with_name("smaller.yaml")
 TARGETS = (
-    "results/tables/numerics.tex",
-    "results/figures/accuracy_by_layer.pdf",
+    "results/paper/parts/data.tex",
+    "results/tables/summary.tex",
+    "results/figures/ablation.pdf",
     "results/figures/lensbench-qwen2vl/scenes/tokens.pdf",
     "results/notebooks/5_counting.html",
 )
