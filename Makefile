@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help reproduce test test-cluster test-faults test-fuzz audit check format golden coverage lock gallery readme environment clean
+.PHONY: help reproduce test test-published test-cluster test-faults test-fuzz audit check format golden coverage lock gallery readme environment clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -15,12 +15,16 @@ reproduce: environment ## make everything: data, traces, metrics, figures, table
 	@$(BIN)/snakemake --cores all
 	@$(BIN)/lensbench made
 
-test: environment ## run all tests
+test: environment ## run the tests that take minutes at most
 	@bash scripts/browser.sh
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
-		--ignore=tests/cluster --ignore=tests/faults --ignore=tests/fuzz
+		--ignore=tests/cluster --ignore=tests/faults --ignore=tests/fuzz \
+		--ignore=tests/test_published.py
 
-test-cluster: environment ## run the default target on a Slurm of its own that loses a node (root)
+test-published: environment ## run the published study in small, from servers on this machine to its PDF
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_published.py
+
+test-cluster: environment ## run a small study on a Slurm of its own that loses a node (root)
 	@bash scripts/slurm.sh
 	@$(BIN)/python -m pytest -q tests/cluster
 

@@ -20,13 +20,9 @@ from lensbench.config import ROOT
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-#: Files of one long test each: begun first, so that no worker is left alone with one at the end.
-LONG = ("test_published.py", "test_workflow.py")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long tests first; the order within a file stays."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+    """Put the file of the longest tests first, so that no worker is left alone with one."""
+    items.sort(key=lambda item: item.path.name != "test_workflow.py")
 
 
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
