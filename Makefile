@@ -17,7 +17,7 @@ reproduce: environment ## make everything: data, traces, metrics, figures, table
 
 test: environment ## run the tests that take minutes at most
 	@bash scripts/browser.sh
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal \
 		--ignore=tests/cluster --ignore=tests/faults --ignore=tests/fuzz \
 		--ignore=tests/test_published.py
 
