@@ -21,12 +21,12 @@
 import os
 from pathlib import Path
 
-import pandas as pd
+from lensbench.figures.frames import read_table  # a token may read "None" or "NA"
 
 results = Path(os.environ.get("LENSBENCH_RESULTS", "results"))
 if not results.is_dir():
     results = Path("..") / results  # opened from the folder of notebooks
-tables = {path.stem: pd.read_csv(path) for path in sorted((results / "metrics").glob("*.csv"))}
+tables = {path.stem: read_table(path) for path in sorted((results / "metrics").glob("*.csv"))}
 sorted(tables)
 
 # %% [markdown]

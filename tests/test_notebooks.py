@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import jupytext
 import pytest
 from tests.commands import Done
 
@@ -243,3 +245,18 @@ def test_options_are_json_for_the_notebook(tmp_path: Path, page: Callable[..., s
     )
     assert json.dumps("<é>")[1:-1] not in found
     assert "{'a': 1, 'b': ['<é>']}" in "".join(Parsed(found).texts)
+
+
+def test_a_token_that_reads_none_is_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "metrics").mkdir()
+    tokens = ["None", "NA", "null", "nan", "", "1e5"]
+    table = "model,layer,text,share\n" + "".join(f"m,1,{token},0.5\n" for token in tokens)
+    (tmp_path / "metrics" / "tokens.csv").write_text(table, encoding="utf-8")
+    monkeypatch.setenv("LENSBENCH_RESULTS", str(tmp_path))
+    cells = jupytext.read(ROOT / "notebooks/first_look.py").cells
+    found: dict[str, Any] = {}
+    exec(next(cell.source for cell in cells if cell.cell_type == "code"), found)
+    assert found["tables"]["tokens"]["text"].tolist() == tokens
+    assert found["tables"]["tokens"]["share"].tolist() == [0.5] * len(tokens)

@@ -341,9 +341,11 @@ def test_named_files_are_pictures_by_their_content_whatever_their_suffix(
         with Image.open(tmp_path / "own" / image) as picture:
             pixel = picture.getpixel((3, 3))
         assert max(abs(a - b) for a, b in zip(pixel, want, strict=True)) <= 4
-    # Only what is named: one question for all is for the usual suffixes.
+    # One question for all is for what is a picture.
     make(tmp_path / "all", n=9, seed=0, folder=photos, question="Why?")
-    assert read_manifest(tmp_path / "all")["source"].tolist() == ["b.png", "c.png", "cats/a.png"]
+    assert read_manifest(tmp_path / "all")["source"].tolist() == [
+        "b.png", "b.jfif", "c.png", "cats/a.png", "cats/x.heic", "plain"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["{out}/secret.jfif", "../secret.jfif", "cats/../b.png", "cats"])

@@ -12,7 +12,14 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from lensbench.datasets.drawing import COLORS, OVERSAMPLING, SIZE
-from lensbench.datasets.folder import IMAGES, convert_all, find_pictures, image_of, read_labels
+from lensbench.datasets.folder import (
+    IMAGES,
+    convert_all,
+    find_pictures,
+    image_of,
+    read_labels,
+    tell_left_out,
+)
 from lensbench.datasets.manifest import building, check_rejected, write_manifest
 from lensbench.lexicon import load_lexicon
 
@@ -80,6 +87,8 @@ def make(
         frame = pd.DataFrame([{**ASKED, "prompt": prompt, **row} for row in rows])
         check_rejected(frame, max_rejected, "flowers")
         write_manifest(place, frame)
+    if folder is not None:
+        tell_left_out(folder)
 
 
 def _drawn(place: Path, index: int, seed: int) -> dict[str, str]:

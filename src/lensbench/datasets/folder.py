@@ -7,9 +7,10 @@ import io
 import os
 import re
 import stat
+import sys
 import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from lensbench.answers import read_answer
 from lensbench.errors import DataError
 from lensbench.lexicon import Lexicon
-from lensbench.pixels import FORMATS, UnreadableError, as_rgb
+from lensbench.pixels import FORMATS, HEIC, UnreadableError, as_rgb, needs_heif
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -41,14 +42,14 @@ class Picture:
 
 
 def find_pictures(folder: str | Path, any_suffix: bool = False) -> list[Picture]:
-    """Return the pictures in a folder and its subfolders, by suffix, sorted by name.
+    """Return the pictures in a folder and its subfolders, by content, sorted by name.
 
-    Hidden files are left out and linked folders not entered.
+    A file that is called a picture comes too if it can't be read, for `convert` to say why. Hidden
+    files are left out and linked folders not entered.
 
     Args:
         folder: where they are.
-        any_suffix: whether files with other suffixes come too, after the others; `convert` tells
-            which of them are pictures.
+        any_suffix: whether every other file comes too, as one of them may be asked about.
 
     Raises:
         DataError: if the folder is missing or has no picture.
@@ -56,17 +57,14 @@ def find_pictures(folder: str | Path, any_suffix: bool = False) -> list[Picture]
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"The folder of pictures {root} is not there: correct its path.")
-    found: list[tuple[str, Path]] = []
-    for parent, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in files:
-            path = Path(parent) / file
-            if not file.startswith(".") and (any_suffix or path.suffix.lower() in SUFFIXES):
-                found.append((path.relative_to(root).as_posix(), path))
+    found = [
+        (path.relative_to(root).as_posix(), path)
+        for path in _files_of(root)
+        if not (path.is_dir() if any_suffix else _why_left_out(path, root))
+    ]
     if not found:
-        raise DataError(
-            f"The folder {root} has no picture ({', '.join(sorted(SUFFIXES))}): add some."
-        )
+        tell_left_out(root)
+        raise DataError(f"The folder {root} has no picture ({', '.join(FORMATS)}): add some.")
     pictures, taken = [], set()
     # Usual suffixes first: what lies beside the pictures must not change their slugs.
     order = sorted(
@@ -80,6 +78,66 @@ def find_pictures(folder: str | Path, any_suffix: bool = False) -> list[Picture]
         taken.add(slug.lower())
         pictures.append(Picture(path, _printable(relative), slug))
     return pictures
+
+
+def tell_left_out(folder: str | Path) -> None:
+    """Print what of a folder `find_pictures` left out, and why: one line a reason."""
+    root = Path(folder)
+    left: dict[str, list[str]] = {}
+    for path in _files_of(root):
+        reason = "" if path == root / LABELS else _why_left_out(path, root)
+        if reason:
+            left.setdefault(reason, []).append(_printable(path.relative_to(root).as_posix()))
+    for reason, names in sorted(left.items()):
+        names.sort()
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        print(
+            f"{len(names)} of the folder's files left out ({reason}): {', '.join(names[:3])}{more}",
+            file=sys.stderr,
+        )
+
+
+def _files_of(root: Path) -> Iterator[Path]:
+    """Yield what isn't hidden in a folder and its subfolders; a linked folder as one thing."""
+    for parent, folders, files in os.walk(root):
+        shown = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in shown if not os.path.islink(os.path.join(parent, name))]
+        linked = [name for name in shown if name not in folders]
+        for name in [*files, *linked]:
+            if not name.startswith("."):
+                yield Path(parent) / name
+
+
+def _why_left_out(path: Path, root: Path) -> str:
+    """Return why a file is no picture of a folder; "" if it is one, or called one."""
+    if path.is_dir():
+        return "a linked folder"
+    if path.suffix.lower() in SUFFIXES:
+        return ""
+    reason = _why_closed(path, root)
+    if reason:
+        return reason
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS):
+                return ""
+    except Image.DecompressionBombError:
+        return ""  # A picture, which `convert` will refuse.
+    except Exception:  # Hostile bytes make Pillow's readers raise anything.
+        return HEIC if needs_heif(path) else "no picture"
+
+
+def _why_closed(path: Path, root: str | Path) -> str:
+    """Return why a file must not be opened, or ""."""
+    try:
+        if not path.resolve(strict=True).is_relative_to(Path(root).resolve()):
+            return "a link out of the folder"
+        return "" if stat.S_ISREG(path.stat().st_mode) else "not a regular file"
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
+    except RuntimeError:
+        return "unreadable (a link that leads to itself)"
 
 
 def by_name(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
@@ -146,7 +204,7 @@ class Converted:
 def convert(
     picture: Picture, root: str | Path, target: Path, size: tuple[int, int] | None = None
 ) -> Converted:
-    """Write a picture as RGB PNG: the first frame, upright, 8 bits, what is transparent as white.
+    """Write a picture as sRGB PNG: the first frame, upright, 8 bits, what is transparent as white.
 
     Args:
         picture: where it is, `root` or a folder inside it.
@@ -155,16 +213,15 @@ def convert(
         size: width and height in pixels to resize it to, bilinearly; None to shrink it until its
             longest side is at most 448 pixels.
     """
+    closed = _why_closed(picture.path, root)
+    if closed:
+        return Converted(closed)
     try:
-        if not picture.path.resolve(strict=True).is_relative_to(Path(root).resolve()):
-            return Converted("a link out of the folder")
-        if not stat.S_ISREG(picture.path.stat().st_mode):
-            return Converted("not a regular file")
         flat, original = _read(picture.path, draft=size is None)
     except UnreadableError as error:
         return Converted(str(error))
     except UnidentifiedImageError:
-        return Converted("not a picture")
+        return Converted(HEIC if needs_heif(picture.path) else "not a picture")
     except Image.DecompressionBombError:
         return Converted(_TOO_LARGE)
     except OSError as error:
@@ -229,7 +286,7 @@ def _read(path: Path, draft: bool) -> tuple[Image.Image, tuple[int, int]]:
                 upright = ImageOps.exif_transpose(opened)
             except Exception:  # The camera's notes are damaged, the pixels are whole.
                 lies, upright = False, opened.copy()
-    return as_rgb(upright), (height, width) if lies else (width, height)
+    return as_rgb(upright, opened), (height, width) if lies else (width, height)
 
 
 def read_labels(

@@ -24,6 +24,7 @@ from lensbench.datasets.folder import (
     find_pictures,
     image_of,
     picture_named,
+    tell_left_out,
 )
 from lensbench.datasets.manifest import building, check_rejected, storable, write_manifest
 from lensbench.datasets.scenes import count_family
@@ -118,6 +119,8 @@ def make(
         check_rejected(frame, max_rejected, "own")
         write_manifest(place, frame, selection)
     _tell_unread(chosen, frame["gold"].tolist())
+    if not questions:
+        tell_left_out(folder)
 
 
 def read_questions(path: str | Path, pictures: Sequence[Picture]) -> list[Asked]:

@@ -22,7 +22,7 @@ from lensbench.limits import limited
 from lensbench.models.layouts import layouts_of
 from lensbench.models.pictures import probe_pictures, probe_rows
 from lensbench.models.views import Layout
-from lensbench.pixels import FORMATS, UnreadableError, as_rgb
+from lensbench.pixels import FORMATS, HEIC, UnreadableError, as_rgb, needs_heif
 
 #: Characters that a chat template may make of one question.
 LONGEST_PROMPT = 10_000_000
@@ -80,7 +80,7 @@ class Encoded:
 
 
 def open_picture(path: str | Path) -> Image.Image:
-    """Open a picture as RGB, turned as its camera says.
+    """Open a picture as sRGB, turned as its camera says.
 
     Raises:
         DataError: if it is missing, no picture, cut short or so large that it may be an attack.
@@ -91,7 +91,7 @@ def open_picture(path: str | Path) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             # By content, whatever the file is called.
             with Image.open(path, formats=FORMATS) as picture:
-                return as_rgb(ImageOps.exif_transpose(picture))
+                return as_rgb(ImageOps.exif_transpose(picture), picture)
     except FileNotFoundError as error:
         raise DataError(f"The picture {name} is missing.") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -101,6 +101,8 @@ def open_picture(path: str | Path) -> Image.Image:
         raise DataError(f"The picture {name} can't be read: it has {error}.") from error
     # Pillow's readers raise SyntaxError, ValueError and struct.error for damaged files.
     except Exception as error:
+        if needs_heif(Path(path)):
+            raise DataError(f"The picture {name} can't be read: it is {HEIC}.") from error
         raise DataError(
             f"The picture {name} can't be read: it is damaged or no picture."
         ) from error
