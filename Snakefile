@@ -14,7 +14,8 @@ report: "workflow/report/workflow.rst"
 
 
 # For --software-deployment-method apptainer; deploy/lensbench.def builds it.
-container: os.path.join(workflow.basedir, "deploy", "lensbench.sif")
+# A function, since braces in the folder's name would be taken for wildcards.
+container: lambda wildcards: os.path.join(workflow.basedir, "deploy", "lensbench.sif")
 
 
 include: "workflow/rules/common.smk"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
 
+from lensbench import files
 from lensbench.errors import LensbenchError
-from lensbench.files import atomic_path, is_nameable, require_writable, sha256_of
+from lensbench.files import atomic_path, digest_of, is_nameable, require_writable, sha256_of
 
 
 def test_a_file_appears_whole_when_the_block_ends(tmp_path: Path) -> None:
@@ -160,3 +162,40 @@ def test_a_folder_that_cannot_be_written_is_refused_before_a_run(
     monkeypatch.setattr(os, "access", lambda path, mode: "figures" not in path and real(path, mode))
     with pytest.raises(LensbenchError, match=r"results/figures can't be written \(Permission den"):
         require_writable(tmp_path / "results")
+
+
+def test_a_digest_is_of_the_content_and_read_again_only_after_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".snakemake").mkdir()
+    folder = tmp_path / "own"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("b", "deep/a", ".hidden"):
+        (folder / name).write_bytes(name.encode())
+    os.mkfifo(folder / "pipe")
+
+    def wanted(b: bytes) -> str:
+        digests = {
+            "b": hashlib.sha256(b).hexdigest(),
+            "deep/a": hashlib.sha256(b"deep/a").hexdigest(),
+            "pipe": "",
+        }
+        lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    assert digest_of(folder) == wanted(b"b")
+    assert digest_of(folder / "b") == hashlib.sha256(b"b").hexdigest()
+    assert digest_of(tmp_path / "absent") == ""
+    # Changed just now is read each time; afterwards what is noted counts.
+    monkeypatch.setattr(files.time, "time_ns", lambda: time.time() * 1e9 + 1e10)
+    assert digest_of(folder) == wanted(b"b")
+    monkeypatch.setattr(files, "sha256_of", lambda path: "read again")
+    assert digest_of(folder) == wanted(b"b")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    # Another of the same size and time, as `cp -p` leaves it.
+    times = (folder / "b").stat()
+    (folder / "b").write_bytes(b"c")
+    os.utime(folder / "b", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert digest_of(folder) == wanted(b"c")

@@ -68,6 +68,7 @@ def test_a_seal_lies_beside_what_was_made_and_names_it_alone(tmp_path: Path) -> 
         "command": "paint",
         "files": {"figure.pdf": sha256("pdf"), "figure.png": sha256("png")},
         "traces": {},
+        "own": {},
     }
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jupytext
 import pandas as pd
@@ -29,6 +33,7 @@ from lensbench.errors import ConfigError
 from lensbench.figures import FIGURES, RUN_FIGURES
 from lensbench.metrics.tables import RUN_TABLES
 from lensbench.tables import TABLES
+from lensbench.verify import verify
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
@@ -44,6 +49,9 @@ use rule extract as extract_tiny_fifth with:
     resources:
         mem_mb=500,
 """
+
+
+RULE = "use rule extract as extract_{} with:\n    params:\n        task='text',\n"
 
 
 @dataclass(frozen=True)
@@ -312,7 +320,7 @@ def test_selection_of_models(tmp_path: Path) -> None:
 
 
 def test_runs_pair_models_with_datasets_they_can_read(tmp_path: Path) -> None:
-    models = catalog(tmp_path, words=("folder:w", "text"), eyes=("folder:e", "image-text"))
+    models = catalog(tmp_path, words=("gguf:w", "text"), eyes=("gguf:e", "image-text"))
     sizes = {name: {"n": 0} for name in DATASETS}
     sizes |= {"scenes": {"n": 3}, "flowers": {"n": 1}, "facts": {"n": 2}}
     runs = models.runs({"datasets": sizes, "models": [], "hub": False})
@@ -326,19 +334,60 @@ def test_unknown_task_is_said(tmp_path: Path) -> None:
         catalog(tmp_path, a=("folder:a", "audio")).task("a")
 
 
-def test_weights_of_a_source_are_inputs(tmp_path: Path) -> None:
+def test_weights_are_what_is_fetched_and_what_they_are(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()
-    (folder / "config.json").touch()
+    (folder / "config.json").write_text("{}")
+    smollm2 = "gguf:resources/SmolLM2-135M-Instruct.Q4_1.gguf"
     models = catalog(
-        tmp_path, a=(f"folder:{folder}", "text"), b=("gguf:c/d.gguf", "text"), c=("hub:x/y", "text")
-    )
-    found = {name: models.weights(SimpleNamespace(model=name)) for name in "abc"}
-    assert found == {
-        "a": [str(folder / "config.json")],
+        tmp_path, a=(f"folder:{folder}", "text"), b=("gguf:c/d.gguf", "text"),
+        c=("hub:x/y", "text"), d=(smollm2, "text"),
+    )  # fmt: skip
+    jobs = {name: SimpleNamespace(model=name) for name in "abcd"}
+    assert {name: models.weights(job) for name, job in jobs.items()} == {
+        "a": [],
         "b": ["c/d.gguf"],
         "c": ["resources/models/c/fetched.json"],
+        "d": ["resources/SmolLM2-135M-Instruct.Q4_1.gguf"],
     }
+    line = f"{hashlib.sha256(b'{}').hexdigest()}  config.json\n"
+    assert {name: models.digest(job) for name, job in jobs.items()} == {
+        "a": hashlib.sha256(line.encode()).hexdigest(),
+        "b": "",
+        "c": "",
+        # What is not fetched yet is what it will be: the next plan must not begin anew.
+        "d": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("mine.smk", RULE.format("gpt2"),
+         r"mine\.smk holds the rule extract_gpt2, but the model mine needs extract_mine: rename"),
+        ("Mine.smk", "", r"Mine\.smk can't name a model: use small letters"),
+        ("a_b.smk", RULE.format("a_b"), r"a_b\.smk and \S+a-b\.smk both hold the rule extract_a_b"),
+    ],
+)  # fmt: skip
+def test_a_rule_s_file_and_name_must_agree(tmp_path: Path, file: str, text: str, said: str) -> None:
+    (tmp_path / "a-b.smk").write_text(RULE.format("a_b"))
+    (tmp_path / file).write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        Catalog(tmp_path, SimpleNamespace())
+
+
+def test_a_model_whose_rule_or_folder_is_not_there_is_said(tmp_path: Path) -> None:
+    models = catalog(tmp_path, a=(f"folder:{tmp_path}/none", "text"), b=("gguf:{x}.gguf", "text"))
+    with pytest.raises(ConfigError, match=r"a\.smk names the folder \S+/none, which has no config"):
+        models.require("a")
+    with pytest.raises(ConfigError, match=r"b\.smk names \{x\}\.gguf, but there is no such file"):
+        models.require("b")
+    rule = SimpleNamespace(
+        params=SimpleNamespace(source="folder:a", revision="1", task="text"),
+        rule=SimpleNamespace(wildcard_constraints={"model": "b"}),
+    )
+    with pytest.raises(ConfigError, match="constraint model='b', which its own name, a, doesn't"):
+        Catalog(tmp_path, SimpleNamespace(extract_a=rule)).require("a")
 
 
 @pytest.fixture
@@ -452,7 +501,7 @@ def test_one_file_adds_a_model_end_to_end(
     assert any("tiny-fifth" in str(output) for output in shown)
 
 
-def test_a_changed_picture_of_one_s_own_is_noticed(
+def test_a_replaced_picture_of_one_s_own_is_noticed_whatever_its_time(
     tree: Path, snakemake: Snakemake, tmp_path: Path
 ) -> None:
     photos = tmp_path / "photos"
@@ -466,12 +515,77 @@ def test_a_changed_picture_of_one_s_own_is_noticed(
     before = (tree / manifest).read_bytes()
     again = snakemake(*asked)
     assert "Nothing to be done" in again.stdout + again.stderr
-    # In place and in a subfolder: no folder's time changes. Later than the manifest by any clock.
+    # In place and in a subfolder: no folder's time changes. As `cp -p` and `unzip` leave it: older.
+    long_ago = (photos / "cats/a.png").stat().st_mtime - 10_000
     Image.new("RGB", (8, 8), "blue").save(photos / "cats/a.png")
-    late = (tree / manifest).stat().st_mtime + 5
-    os.utime(photos / "cats/a.png", (late, late))
+    os.utime(photos / "cats/a.png", (long_ago, long_ago))
+    found = verify(tree / "results")
+    assert [(str(p.path), p.what) for p in found.problems] == [
+        (
+            str(tree / "results/datasets/own/images/cats-a.png"),
+            f"was made from {photos}, which is another now",
+        )
+    ]
     assert snakemake(*asked).returncode == 0
+    assert "all as they were made" in "".join(verify(tree / "results").lines())
     assert (tree / manifest).read_bytes() != before, "traces of the old picture would be kept"
+
+
+BRACED = """\
+use rule extract as extract_braced with:
+    wildcard_constraints:
+        model="braced",
+    params:
+        source="folder:{w}/{{0}}",
+        revision="local",
+        task="image-text",
+        chat_template="{{bos}}{% for m in messages %}{{m['content']}}{% endfor %}",
+"""
+
+
+def test_braces_in_names_and_texts_are_no_wildcards(tree: Path, tmp_path: Path) -> None:
+    """In the project's folder, in what the configuration names, in its texts and a model's rule."""
+    place = shutil.move(tree, tmp_path / "a-{seed}")
+    photos = place / "{p}" / "{model}"
+    photos.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(photos / "{x} {{y}}.png")
+    (place / "{w}" / "{{0}}").mkdir(parents=True)
+    (place / "{w}" / "{{0}}" / "config.json").touch()
+    (place / "{p}" / "{q}.csv").write_text("file,question\n{x} {{y}}.png,How {many}?\n")
+    (place / "{p}" / "lens.json").touch()
+    (place / "workflow/rules/models/braced.smk").write_text(BRACED)
+    own = {"n": 1, "folder": "{p}/{model}", "questions": "{p}/{q}.csv"}
+    flowers = {"folder": str(photos)}
+    settings = {
+        "datasets": {"own": own, "flowers": flowers},
+        "models": ["braced"],
+        "imports": ["{p}/lens.json"],
+        "paper": {"title": "On {braces} and {{more}}"},
+    }
+    (place / "mine.yaml").write_text(json.dumps(settings))
+    asked = ["-n", "-p", "--cores", "1", "--configfile", "mine.yaml"]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *asked],
+        cwd=place, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    commands = [shlex.split(line.partition("python -m lensbench ")[2])
+                for line in done.stdout.splitlines() if "python -m lensbench " in line]  # fmt: skip
+
+    def of(*start: str) -> list[str]:
+        return next(words for words in commands if words[: len(start)] == list(start))
+
+    def told(words: list[str]) -> dict[str, Any]:
+        return dict(json.loads(words[words.index("--options") + 1]))
+
+    assert told(of("dataset", "own")) == own | {"question": None, "seed": 42, "max_rejected": 0.1}
+    assert told(of("dataset", "flowers"))["folder"] == str(photos)
+    assert told(of("paper-parts"))["paper"]["title"] == "On {braces} and {{more}}"
+    assert of("import-patch-lens")[1] == "{p}/lens.json"
+    for stage in ("inspect", "extract", "closeup", "variants", "ablate"):
+        words = of(stage, "braced")
+        assert words[words.index("--source") + 1] == "folder:{w}/{{0}}"
+        assert told(words)["chat_template"].startswith("{{bos}}{% for m in messages %}{{m['c")
 
 
 def test_runs_are_cut_by_what_they_can_have_at_most(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,9 @@ from snakemake.exceptions import WorkflowError
 
 from lensbench.datasets import DATASETS
 from lensbench.errors import ConfigError
-from lensbench.models.rules import read_rule
+from lensbench.files import digest_of
+from lensbench.models.rules import read_rule, rules_in
+from lensbench.models.source import SMOLLM2_MEMBER, SMOLLM2_SHA256
 from lensbench.rooms import PACKAGE
 
 #: What kind of samples a model can be given, by its task.
@@ -40,6 +41,9 @@ class Catalog:
         folder: the folder of model rules.
         rules: snakemake's `rules`, where the rules appear once their files are included.
         revisions: commits of models whose rule pins none, from the configuration.
+
+    Raises:
+        ConfigError: if a file's name can't be a model's, or isn't that of the rule in it.
     """
 
     def __init__(
@@ -48,6 +52,22 @@ class Catalog:
         self._rules = rules
         self._revisions = dict(revisions or {})
         self.files = {path.stem: path for path in sorted(Path(folder).glob("*.smk"))}
+        owners: dict[str, Path] = {}
+        for name, path in self.files.items():
+            if not re.fullmatch(r"[a-z0-9._-]+", name):
+                raise ConfigError(
+                    f"{path} can't name a model: use small letters, digits, ., _ and - before .smk."
+                )
+            for rule in rules_in(path):
+                if rule != rule_name(name):
+                    raise ConfigError(
+                        f"{path} holds the rule {rule}, but the model {name} needs "
+                        f"{rule_name(name)}: rename the rule or the file."
+                    )
+                if owners.setdefault(rule, path) != path:
+                    raise ConfigError(
+                        f"{path} and {owners[rule]} both hold the rule {rule}: rename one."
+                    )
 
     def source(self, wildcards: Any) -> str:
         """Return the source of the model in the wildcards, such as "packaged:lensbench-llava"."""
@@ -80,7 +100,7 @@ class Catalog:
         return "|".join(found) or "(?!)"
 
     def options(self, *groups: Mapping[str, Any], **more: Any) -> Any:
-        """Return a function that gives `options` with what the model's own rule says of loading it.
+        """Return a function that gives `_line` with what the model's own rule says of loading it.
 
         These are `device_map`, `quantization` and `chat_template` among the rule's params, if it
         has them.
@@ -90,7 +110,7 @@ class Catalog:
             params = self._rule(wildcards.model).params
             keys = ("device_map", "quantization", "chat_template")
             loading = {key: getattr(params, key, "") for key in keys}
-            return options(*groups, more, {key: text for key, text in loading.items() if text})
+            return _line(*groups, more, {key: text for key, text in loading.items() if text})
 
         return value
 
@@ -109,21 +129,28 @@ class Catalog:
         return task
 
     def weights(self, wildcards: Any) -> list[str]:
-        """Return the files the model in the wildcards is loaded from; of a hub's, the note that
-        they were fetched."""
+        """Return what another rule may have to fetch before the model in the wildcards is loaded:
+        a GGUF file, or of a hub's model the note that it was fetched."""
         kind, _, place = self.source(wildcards).partition(":")
         if kind == "hub":
             return [f"resources/models/{wildcards.model}/fetched.json"]
-        if kind == "gguf":
-            return [place]
-        folder = PACKAGE / "models" / "packaged" / place if kind == "packaged" else Path(place)
-        # An empty folder is told as a missing file by snakemake, which then names it.
-        return _files_below(folder) or [str(folder / "config.json")]
+        # A brace in the name of an input would be taken for a wildcard.
+        return [place] if kind == "gguf" and "{" not in place else []
 
-    def text_weights(self, runs: Iterable[Run]) -> list[str]:
-        """Return the files of all models among the runs that take text alone."""
+    def digest(self, wildcards: Any) -> str:
+        """Return the digest of the files the model in the wildcards is loaded from; "" of a hub's,
+        whose commit says what they are."""
+        kind, _, place = self.source(wildcards).partition(":")
+        if kind == "hub":
+            return ""
+        # What is fetched only later is what it will be.
+        fetched = SMOLLM2_SHA256 if Path(place).name == Path(SMOLLM2_MEMBER).name else ""
+        return digest_of(_place_of(kind, place)) or fetched
+
+    def text_models(self, runs: Iterable[Run]) -> list[Any]:
+        """Return wildcards of each model among the runs that takes text alone."""
         names = sorted({run.model for run in runs if self.task(run.model) == "text"})
-        return [file for name in names for file in self.weights(SimpleNamespace(model=name))]
+        return [SimpleNamespace(model=name) for name in names]
 
     def resource(self, name: str) -> Any:
         """Return a function that gives a resource its value from the model's own rule."""
@@ -193,7 +220,44 @@ class Catalog:
                 "Nothing to run: models and datasets in the configuration leave no model with a "
                 "dataset it can read; give a dataset an n above 0."
             )
+        for model in sorted({run.model for run in runs}):
+            self.require(model)
         return runs
+
+    def take_literally(self) -> None:
+        """Let no param of a model's rule be searched for wildcards: braces belong to its texts."""
+        for name in self.files:
+            proxy = self._rule(name)
+            # Snakemake has copied the texts for whoever reads them, as this class does.
+            for key, value in proxy.params.items():
+                if isinstance(value, str):
+                    setattr(proxy.rule.params, key, lambda wildcards, text=value: text)
+
+    def require(self, model: str) -> None:
+        """Refuse a model that can't be run.
+
+        Raises:
+            ConfigError: if its rule is for another name, or its folder isn't there.
+        """
+        rule = getattr(self._rule(model), "rule", None)
+        pattern = rule.wildcard_constraints.get("model", "") if rule else model
+        if not re.fullmatch(pattern, model):
+            raise ConfigError(
+                f"{self.files[model]} has the wildcard constraint model={pattern!r}, which its own "
+                f"name, {model}, doesn't match: correct it."
+            )
+        kind, _, place = str(self._params(model, "source")).partition(":")
+        found = _place_of(kind, place)
+        if kind in ("folder", "packaged") and not (found / "config.json").is_file():
+            raise ConfigError(
+                f"{self.files[model]} names the folder {found}, which has no config.json: correct "
+                "its source."
+            )
+        # Another may be what a rule fetches.
+        if kind == "gguf" and "{" in place and not found.is_file():
+            raise ConfigError(
+                f"{self.files[model]} names {place}, but there is no such file: correct its source."
+            )
 
     def _is_hub(self, model: str) -> bool:
         return str(self._params(model, "source")).startswith("hub:")
@@ -246,10 +310,9 @@ def with_pictures(runs: Iterable[Run], datasets: Iterable[str] | None = None) ->
     return [run for run in runs if run.dataset in wanted]
 
 
-@cache
-def _files_below(folder: Path) -> list[str]:
-    """Return all files below a folder of weights: once, as every job asks."""
-    return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+def _place_of(kind: str, place: str) -> Path:
+    """Return the file or folder of a source that isn't a hub's."""
+    return PACKAGE / "models" / "packaged" / place if kind == "packaged" else Path(place)
 
 
 def _reads_hub(path: Path) -> bool:
@@ -264,9 +327,17 @@ def rule_name(model: str) -> str:
     return "extract_" + re.sub(r"\W", "_", model)
 
 
-def options(*groups: Mapping[str, Any], **more: Any) -> str:
-    """Return settings as one line of JSON, keys sorted, as the command line takes them."""
+def options(*groups: Mapping[str, Any], **more: Any) -> Any:
+    """Return a function that gives settings as one line of JSON, as the command line takes them.
+
+    As a function, since snakemake takes braces in other params for wildcards.
+    """
+    line = _line(*groups, more)
+    return lambda wildcards: line
+
+
+def _line(*groups: Mapping[str, Any]) -> str:
     merged: dict[str, Any] = {}
     for group in groups:
         merged.update(group)
-    return json.dumps(merged | more, sort_keys=True, ensure_ascii=False)
+    return json.dumps(merged, sort_keys=True, ensure_ascii=False)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from lensbench.errors import LensbenchError
 from lensbench.leftovers import held, mark, sweep_once
@@ -111,6 +115,79 @@ def sha256_of(path: str | Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of(path: str | Path) -> str:
+    """Return one SHA-256 of somebody's file, or of all files in a folder that aren't hidden.
+
+    Of a folder it is that of the lines "digest  name" sorted by name. A file is read again only if
+    its size, its number or one of its times differs from when it was read last, of which the time
+    of change can't be set as `cp -p` sets the others; what was read is noted in `.snakemake`, where
+    a workflow has made one.
+
+    Returns:
+        64 hexadecimal digits; "" if nothing is there that can be read.
+    """
+    root = Path(path)
+    known = _Digests(Path(".snakemake", "lensbench-digests.json"))
+    if not root.is_dir():
+        found = known.of(root)
+    else:
+        names = []
+        for parent, folders, files in os.walk(root):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            names += [Path(parent, name) for name in files if not name.startswith(".")]
+        lines = [
+            os.fsencode(f"{known.of(name)}  {name.relative_to(root)}\n") for name in sorted(names)
+        ]
+        found = hashlib.sha256(b"".join(lines)).hexdigest()
+    known.keep()
+    return found
+
+
+class _Digests:
+    """What files were when they were read: path → what the file system says of it, and digest.
+
+    Args:
+        note: where that is kept between processes.
+    """
+
+    def __init__(self, note: Path) -> None:
+        self._note, self._new = note, False
+        try:
+            known = json.loads(note.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            known = {}
+        self._known: dict[str, Any] = known if isinstance(known, dict) else {}
+
+    def of(self, path: Path) -> str:
+        """Return the SHA-256 of a file; "" if it is none, or can't be read."""
+        try:
+            seen = path.stat()
+            # What else there is (a pipe, a device) could be read for ever.
+            if not stat.S_ISREG(seen.st_mode):
+                return ""
+            name = str(path.absolute())
+            mark = [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]
+            if name in self._known and self._known[name][:-1] == mark:
+                return str(self._known[name][-1])
+            found = sha256_of(path)
+        except OSError:
+            return ""
+        # A file that was changed just now can be changed again at what counts as the same time.
+        if time.time_ns() - seen.st_ctime_ns > 2e9:
+            self._known[name], self._new = [*mark, found], True
+        return found
+
+    def keep(self) -> None:
+        """Note what was read, if there is a place for it."""
+        if not self._new or not self._note.parent.is_dir():
+            return
+        # Not by atomic_path: it is nobody's output. Who comes last stays; others read once more.
+        with suppress(OSError), tempfile.TemporaryDirectory(dir=self._note.parent) as folder:
+            new = Path(folder, self._note.name)
+            new.write_text(json.dumps(self._known), encoding="utf-8")
+            os.replace(new, self._note)
 
 
 def is_nameable(name: str) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lensbench import files
-from lensbench.files import atomic_path, sha256_of
+from lensbench.files import atomic_path, digest_of, sha256_of
 from lensbench.runlock import only_writer
 from lensbench.shards import PARTS, PROVENANCE
 from lensbench.whole import require_whole
@@ -46,14 +46,32 @@ def staged(command: Callable[..., None]) -> Callable[..., None]:
             require_whole(folders)
             # Taken before, since what changes meanwhile is not what was read.
             inputs = {path.as_posix(): digest_of_traces(path) for path in folders}
+            own = {path: digest_of(path) for path in own_among(kwargs)}
             del files.placed[:]
             command(*args, **kwargs)
-            seal(out, name, files.placed, inputs)
+            seal(out, name, files.placed, inputs, own)
 
     return in_turn
 
 
-def seal(out: Path, name: str, made: Iterable[Path], inputs: dict[str, str]) -> None:
+def own_among(arguments: dict[str, Any]) -> list[str]:
+    """Return somebody's own files and folders among a command's arguments: weights, pictures,
+    questions, a lens of others."""
+    kind, _, place = str(arguments.get("source") or "").partition(":")
+    found: list[Any] = [place] if kind in ("folder", "gguf") else []
+    try:
+        options = json.loads(arguments.get("options") or "{}")
+    except (ValueError, RecursionError, TypeError):
+        options = None  # The command will say so.
+    if isinstance(options, dict):
+        found += [options.get(key) for key in ("folder", "questions")]
+    found += [str(arguments[key]) for key in ("file", "picture") if arguments.get(key)]
+    return [path for path in found if isinstance(path, str) and path and digest_of(path)]
+
+
+def seal(
+    out: Path, name: str, made: Iterable[Path], inputs: dict[str, str], own: dict[str, str]
+) -> None:
     """Note what a command made.
 
     Args:
@@ -62,6 +80,7 @@ def seal(out: Path, name: str, made: Iterable[Path], inputs: dict[str, str]) -> 
         made: files and folders that were put in their place; what is gone is left out, and so is a
             folder whose provenance names its files by their digests.
         inputs: path → digest of the traces that they were made from.
+        own: path → digest of somebody's own files and folders that they were made from.
     """
     folder = (out if out.is_dir() else out.parent).absolute()
     whole = [path.absolute() for path in made if path.exists() and not _has_digests(path)]
@@ -73,6 +92,7 @@ def seal(out: Path, name: str, made: Iterable[Path], inputs: dict[str, str]) -> 
         "command": name,
         "files": {file.relative_to(folder).as_posix(): sha256_of(file) for file in inside},
         "traces": inputs,
+        "own": own,
     }
     with atomic_path(seal_of(out, name)) as path:
         text = json.dumps(noted, indent=1, sort_keys=True, ensure_ascii=False)

@@ -14,6 +14,7 @@ from snakemake.settings.types import SharedFSUsage
 
 from lensbench.errors import ConfigError, LensbenchError
 from lensbench.figures import FIGURES, RUN_FIGURES, FigureSpec
+from lensbench.files import digest_of
 from lensbench.shards import PARTS, n_parts_of, n_shards_of
 from lensbench.tables import TABLES, TableSpec
 
@@ -70,12 +71,17 @@ class Imports:
         files: paths of JSON files, packed or not; a PNG of the same name may stand beside each.
 
     Raises:
-        ConfigError: if two have one name, or a name can't be a folder's.
+        ConfigError: if one isn't there, two have one name, or a name can't be a folder's.
     """
 
     def __init__(self, files: Iterable[str]) -> None:
         self._files: dict[str, str] = {}
         for file in files:
+            if not os.path.isfile(file):
+                raise ConfigError(
+                    f"imports in the configuration names {file}, but there is no such file: "
+                    "correct its path."
+                )
             name = re.sub(r"\.json(\.gz)?$", "", os.path.basename(file))
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
                 raise ConfigError(
@@ -98,14 +104,17 @@ class Imports:
         """Return the file of the lens in the wildcards."""
         return self._files[wildcards.lens]
 
-    def picture(self, wildcards: Any) -> list[str]:
-        """Return the picture beside that file, if there is one."""
+    def option(self, wildcards: Any) -> str:
+        """Return the option that names the picture beside it, quoted; "" if there is none."""
+        return " ".join(f"--picture {shlex.quote(path)}" for path in self._picture(wildcards))
+
+    def digests(self, wildcards: Any) -> str:
+        """Return the digests of that file and its picture."""
+        return str(digests_of(self.file(wildcards), *self._picture(wildcards))(wildcards))
+
+    def _picture(self, wildcards: Any) -> list[str]:
         beside = re.sub(r"\.json(\.gz)?$", ".png", self.file(wildcards))
         return [beside] if os.path.isfile(beside) else []
-
-    def option(self, wildcards: Any) -> str:
-        """Return the option that names that picture, quoted for a shell; "" if there is none."""
-        return " ".join(f"--picture {shlex.quote(path)}" for path in self.picture(wildcards))
 
 
 def manifest_of(datasets: Mapping[str, str]) -> Any:
@@ -121,24 +130,16 @@ def manifest_of(datasets: Mapping[str, str]) -> Any:
     return value
 
 
-def files_in(folder: str | None) -> list[str]:
-    """Return every file in a folder of somebody's pictures, as inputs whose changes are noticed.
+def digests_of(*paths: str | None) -> Any:
+    """Return a function that gives the digests of somebody's own files and folders, as a param.
 
-    A folder's own time says nothing of what was replaced in it, or below it.
+    As inputs they would be compared by time alone, which `cp -p`, `unzip` and `rsync -a` set back,
+    and a brace in a name would be taken for a wildcard.
 
     Args:
-        folder: none for none.
+        paths: None for what the configuration doesn't name.
     """
-    if folder is None:
-        return []
-    found = [
-        os.path.join(parent, name)
-        for parent, folders, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".") and "/." not in os.path.relpath(parent, folder)
-    ]
-    # Names that are no text can't be an input; what they hold is read all the same.
-    return [folder, *sorted(name for name in found if name.isprintable())]
+    return lambda wildcards: " ".join(digest_of(path) for path in paths if path)
 
 
 def as_one_shard(extraction: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from lensbench.workflow import (
     Cut,
     Imports,
     as_one_shard,
-    files_in,
+    digests_of,
     folders_of,
     gpus_of_job,
     manifest_of,
@@ -41,17 +41,17 @@ try:
         config, ["config/config.yaml", *workflow.overwrite_configfiles]
     )
     shares_files(workflow.storage_settings)
+    catalog = Catalog(
+        workflow.current_basedir.join("models").get_path_or_uri(True),
+        rules,
+        config["revisions"],
+    )
 except LensbenchError as error:
     stop(error)
 
-# Absolute, since a rule may be inherited by a file of another folder.
+# Absolute, since a rule may be inherited by a file of another folder; snakemake formats the path.
 ENVIRONMENT = os.path.join(workflow.basedir, "environment.yml")
-
-catalog = Catalog(
-    workflow.current_basedir.join("models").get_path_or_uri(True),
-    rules,
-    config["revisions"],
-)
+ENVIRONMENT = ENVIRONMENT.replace("{", "{{").replace("}", "}}")
 
 # One GPU and two downloads, unless the command line or a profile says how many there are.
 for resource, count in {"gpu": 1, "download": 2}.items():

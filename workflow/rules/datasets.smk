@@ -43,9 +43,6 @@ use rule dataset_scenes as dataset_fills with:
 
 
 use rule dataset_scenes as dataset_flowers with:
-    input:
-        # A folder of photographs, if the configuration names one.
-        files_in(config["datasets"]["flowers"]["folder"]),
     output:
         manifest="results/datasets/flowers/manifest.parquet",
         images=directory("results/datasets/flowers/images"),
@@ -53,6 +50,8 @@ use rule dataset_scenes as dataset_flowers with:
         "logs/datasets/flowers.log",
     params:
         name="flowers",
+        # A folder of photographs, if the configuration names one.
+        files=digests_of(config["datasets"]["flowers"]["folder"]),
         options=options(
             config["datasets"]["flowers"],
             seed=config["seed"],
@@ -130,9 +129,6 @@ use rule dataset_scenes as dataset_tf_flowers with:
 
 
 use rule dataset_scenes as dataset_own with:
-    input:
-        files_in(config["datasets"]["own"]["folder"]),
-        config["datasets"]["own"]["questions"] or [],
     output:
         manifest="results/datasets/own/manifest.parquet",
         images=directory("results/datasets/own/images"),
@@ -140,6 +136,10 @@ use rule dataset_scenes as dataset_own with:
         "logs/datasets/own.log",
     params:
         name="own",
+        files=digests_of(
+            config["datasets"]["own"]["folder"],
+            config["datasets"]["own"]["questions"],
+        ),
         options=options(
             config["datasets"]["own"],
             seed=config["seed"],

@@ -30,6 +30,7 @@ rule extract:
         # How it is asked (Jinja), if its own files don't say.
         chat_template="",
         commit=catalog.revision,
+        weights=catalog.digest,
         n_shards=cut.n_shards,
         gpus=gpus_of_job,
         options=catalog.options(

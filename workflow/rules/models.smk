@@ -61,6 +61,7 @@ rule inspect:
         runtime=catalog.resource("runtime"),
     params:
         source=catalog.source,
+        weights=catalog.digest,
         revision=catalog.revision,
         gpus=gpus_of_job,
         options=catalog.options(

@@ -7,7 +7,7 @@ rule notebook:
             table=[*RUN_TABLES, *MODEL_TABLES, *STUDY_TABLES],
         ),
         # What a notebook asks by itself are text models, in memory.
-        weights=catalog.text_weights(RUNS),
+        weights=[file for model in TEXT_MODELS for file in catalog.weights(model)],
         pages=PAGES,
     output:
         report(
@@ -27,6 +27,7 @@ rule notebook:
         mem_mb=6000,
         runtime=30,
     params:
+        weights=[catalog.digest(model) for model in TEXT_MODELS],
         code=code_version("notebook"),
     message:
         "notebook {wildcards.notebook}"

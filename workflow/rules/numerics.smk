@@ -21,6 +21,7 @@ rule numerics:
         runtime=catalog.resource("runtime"),
     params:
         source=catalog.source,
+        weights=catalog.digest,
         commit=catalog.revision,
         gpus=gpus_of_job,
         # Two steps and one lens: what can move moves there as it does elsewhere.

@@ -2,6 +2,7 @@
 
 try:
     RUNS = catalog.runs(config)
+    catalog.take_literally()
     PICTURED = with_pictures(RUNS)
     VARIED = with_pictures(RUNS, config["variants"]["datasets"])
     ABLATED = with_pictures(RUNS, config["ablation"]["datasets"])
@@ -11,6 +12,7 @@ except LensbenchError as error:
     stop(error)
 
 MODELS = sorted({run.model for run in RUNS})
+TEXT_MODELS = catalog.text_models(RUNS)
 
 # The first run of each model is read again under other conditions.
 REREAD = (

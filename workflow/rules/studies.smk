@@ -33,6 +33,7 @@ rule closeup:
         runtime=catalog.resource("runtime"),
     params:
         source=catalog.source,
+        weights=catalog.digest,
         commit=catalog.revision,
         gpus=gpus_of_job,
         options=catalog.options(
@@ -83,6 +84,7 @@ rule variants:
         runtime=catalog.resource("runtime"),
     params:
         source=catalog.source,
+        weights=catalog.digest,
         commit=catalog.revision,
         gpus=gpus_of_job,
         pictures=PICTURES,
@@ -126,6 +128,7 @@ rule ablate:
         runtime=catalog.resource("runtime"),
     params:
         source=catalog.source,
+        weights=catalog.digest,
         commit=catalog.revision,
         gpus=gpus_of_job,
         options=catalog.options(
@@ -256,9 +259,6 @@ rule ablation_metrics:
 
 # A lens that somebody else made, named by the configuration.
 rule import_lens:
-    input:
-        lens=imports.file,
-        picture=imports.picture,
     output:
         multiext(
             "results/imported/{lens}/",
@@ -278,12 +278,14 @@ rule import_lens:
         mem_mb=5000,
         runtime=30,
     params:
+        file=imports.file,
         picture=imports.option,
+        digests=imports.digests,
         code=code_version("import"),
     message:
         "import {wildcards.lens}"
     shell:
-        "python -m lensbench import-patch-lens {input.lens:q} {params.picture}"
+        "python -m lensbench import-patch-lens {params.file:q} {params.picture}"
         " --out $(dirname {output.samples}) 2>&1 | tee {log} >&2"
 
 

@@ -16,7 +16,7 @@ from lensbench.errors import ConfigError
 
 #: Where a workflow keeps its models, from the folder it is run in.
 RULES = Path("workflow", "rules", "models")
-_RULE = re.compile(r"^use rule extract as extract_\w+ with:", re.MULTILINE)
+_RULE = re.compile(r"^use rule extract as (extract_\w+) with:", re.MULTILINE)
 _NEEDED = ("source", "revision", "task")
 
 
@@ -38,6 +38,11 @@ class ModelRule:
     revision: str
     task: str
     place: Path
+
+
+def rules_in(path: Path) -> list[str]:
+    """Return the names of the models' rules in a file, in order."""
+    return _RULE.findall(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def rule_files() -> dict[str, Path]:

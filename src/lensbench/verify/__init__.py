@@ -10,7 +10,7 @@ from lensbench.errors import LensbenchError
 from lensbench.verify.datasets import check_datasets
 from lensbench.verify.leftovers import check_leftovers
 from lensbench.verify.models import check_models
-from lensbench.verify.problems import Problem
+from lensbench.verify.problems import Problem, printable
 from lensbench.verify.seals import check_seals
 from lensbench.verify.shown import check_shown
 from lensbench.verify.tables import check_tables
@@ -19,15 +19,18 @@ from lensbench.verify.traces import check_traces
 
 @dataclass
 class Verified:
-    """What was read, and what is wrong with it."""
+    """What was read, what is wrong with it, and whose own files are not there to compare."""
 
     problems: list[Problem] = field(default_factory=list)
     files: int = 0
     runs: int = 0
+    absent: set[str] = field(default_factory=set)
 
     def lines(self) -> Iterator[str]:
         """Yield one line a problem, or the one that says there is none."""
         yield from (str(problem) for problem in self.problems)
+        if self.absent:
+            yield f"not there to compare with: {', '.join(sorted(map(printable, self.absent)))}"
         if not self.problems:
             yield f"{self.files:,} files, {self.runs} runs: all as they were made"
 
@@ -49,7 +52,8 @@ def verify(results: str | Path = "results") -> Verified:
         raise LensbenchError(f"There is no folder {root}: make it with `snakemake --cores all`.")
     found = Verified()
     promised: set[Path] = set()
-    for check in (check_seals, check_datasets, check_models, check_traces):
+    found.problems += check_seals(root, promised, found.absent)
+    for check in (check_datasets, check_models, check_traces):
         found.problems += check(root, promised)
     found.problems += check_tables(root)
     found.problems += check_shown(root, promised)

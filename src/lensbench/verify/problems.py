@@ -71,7 +71,12 @@ class Problem:
             steps.append(f"`snakemake --cores all {shlex.quote(target)}`")
         # Names may hold anything, and a problem is one line.
         line = f"{self.path} {self.what}: {', then '.join(steps)}"
-        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+        return printable(line)
+
+
+def printable(text: str) -> str:
+    """Return a text without what would end its line or can't be shown."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def remedy(path: Path) -> tuple[list[Path], str]:

@@ -7,14 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lensbench.files import is_nameable, sha256_of
+from lensbench.files import digest_of, is_nameable, sha256_of
 from lensbench.made import FOLDER, digest_of_traces
 from lensbench.verify.leftovers import SCRATCH
 from lensbench.verify.problems import Problem
 
 
-def check_seals(root: Path, promised: set[Path]) -> Iterator[Problem]:
-    """Yield what differs from the seals, and add what they promise to `promised`."""
+def check_seals(root: Path, promised: set[Path], absent: set[str]) -> Iterator[Problem]:
+    """Yield what differs from the seals.
+
+    Args:
+        root: the folder of results.
+        promised: gets what the seals promise.
+        absent: gets somebody's own files and folders that are not there to compare.
+    """
     for path in sorted(root.rglob(f"{FOLDER}/*.json")):
         folder = path.parent.parent
         if folder.is_relative_to(root / SCRATCH):
@@ -22,6 +28,7 @@ def check_seals(root: Path, promised: set[Path]) -> Iterator[Problem]:
         try:
             noted = json.loads(path.read_text(encoding="utf-8"))
             files, traces = _of_texts(noted["files"]), _of_texts(noted["traces"])
+            own = _of_texts(noted.get("own", {}), inside=False)
             if any(PurePosixPath(name).is_absolute() or not name for name in files):
                 raise ValueError
         except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
@@ -36,6 +43,7 @@ def check_seals(root: Path, promised: set[Path]) -> Iterator[Problem]:
             elif sha256_of(file) != digest:
                 yield Problem(root, file, "is not as its job made it (its SHA-256 differs)")
         yield from _check_inputs(root, folder, files, traces)
+        yield from _check_own(root, folder, files, own, absent)
 
 
 def _check_inputs(
@@ -56,8 +64,21 @@ def _check_inputs(
             )
 
 
-def _of_texts(value: Any) -> dict[str, str]:
-    """Return a mapping of texts whose keys stay inside a folder.
+def _check_own(
+    root: Path, folder: Path, files: dict[str, str], own: dict[str, str], absent: set[str]
+) -> Iterator[Problem]:
+    """Yield what was made from somebody's files that are others now."""
+    for name, digest in sorted(own.items()):
+        # Noted as it was named, from the project's folder.
+        found = digest_of(root.parent / name)
+        if not found:
+            absent.add(name)
+        elif found != digest:
+            yield Problem(root, folder / min(files), f"was made from {name}, which is another now")
+
+
+def _of_texts(value: Any, inside: bool = True) -> dict[str, str]:
+    """Return a mapping of texts whose keys are names, by default of what is inside a folder.
 
     Raises:
         TypeError: if it is none.
@@ -66,6 +87,7 @@ def _of_texts(value: Any) -> dict[str, str]:
         raise TypeError
     for key, text in value.items():
         path = PurePosixPath(key)
-        if not isinstance(text, str) or ".." in path.parts or not is_nameable(key):
+        out = inside and ".." in path.parts
+        if not isinstance(text, str) or out or not is_nameable(key):
             raise TypeError
     return value
