@@ -20,12 +20,18 @@ from tests.planted import (
     written_model,
 )
 
-from lensbench.config import ROOT
+from lensbench.compare.numeric_table import COLUMNS as NUMERICS
+from lensbench.config import ROOT, validate
+from lensbench.datasets.own import make as make_own
 from lensbench.extract import ExtractOptions, extract_shard
+from lensbench.figures import FIGURES, RUN_FIGURES, make_figure, make_run_figure
 from lensbench.inspection import inspect_model
-from lensbench.metrics.collect import collect, write_csv, write_long_csv
+from lensbench.metrics.collect import collect, collect_studies, write_csv, write_long_csv
 from lensbench.metrics.run import MetricOptions, make_run
 from lensbench.models.load import LoadedModel
+from lensbench.numbers import write_numbers
+from lensbench.paper import write_parts
+from lensbench.tables import TABLES, make_table
 
 OPTIONS = ExtractOptions(
     shard_samples=2, batch_size=2, max_new_tokens=2, top_k=5, floor_directions=4
@@ -37,11 +43,8 @@ PROMPTS = ("How many stars are there ?", "Why ?", "How many sky ?")
 def chain(loaded: LoadedModel, folder: Path, pictures: bool = False) -> dict[str, pd.DataFrame]:
     """Run everything from a manifest to the tables, in two shards, and leave all files behind."""
     data = folder / "data"
-    data.mkdir(parents=True)
-    for index in range(len(PROMPTS)):
-        Image.new("RGB", (32, 32), ("red", "green", "blue")[index]).save(data / f"{index}.png")
-    images = [f"{index}.png" for index in range(len(PROMPTS))] if pictures else None
-    written_manifest(data, PROMPTS, images=images, style="chat" if pictures else "completion")
+    if not data.is_dir():
+        written_data(data, pictures)
     inspect_model(loaded, folder / "model")
     shards = [folder / "traces" / str(shard) for shard in range(2)]
     for shard, out in enumerate(shards):
@@ -51,6 +54,15 @@ def chain(loaded: LoadedModel, folder: Path, pictures: bool = False) -> dict[str
     write_csv(folder / "csv", tables)
     write_long_csv(folder / "csv", [folder / "run"])
     return {**tables, "convergence": pd.read_parquet(folder / "run" / "convergence.parquet")}
+
+
+def written_data(data: Path, pictures: bool) -> None:
+    """Write a manifest of the prompts, with a plain picture for each if they shall have one."""
+    data.mkdir(parents=True)
+    for index in range(len(PROMPTS)):
+        Image.new("RGB", (32, 32), ("red", "green", "blue")[index]).save(data / f"{index}.png")
+    images = [f"{index}.png" for index in range(len(PROMPTS))] if pictures else None
+    written_manifest(data, PROMPTS, images=images, style="chat" if pictures else "completion")
 
 
 def along(table: pd.DataFrame, **where: object) -> list[float]:
@@ -215,3 +227,34 @@ def test_two_runs_leave_the_same_bytes(tmp_path):
         assert (tmp_path / "here" / path).read_bytes() == (
             tmp_path / "there" / path
         ).read_bytes(), path
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+def test_a_run_without_any_right_answer_goes_through_to_the_paper(
+    tmp_path: Path, pictures: bool
+) -> None:
+    """Own questions in words alone and about pictures, none of whose answers is known."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (32, 32), "red").save(photos / "a.png")
+    lines = [f"a.png,{words}" if pictures else words for words in PROMPTS]
+    header = "file,question" if pictures else "question"
+    (tmp_path / "asked.csv").write_text("\n".join([header, *lines, ""]))
+    asked = {"n": 9, "seed": 0, "questions": tmp_path / "asked.csv"}
+    make_own(tmp_path / "data", **asked, folder=photos if pictures else None)
+    model = image_model("llava") if pictures else text_model("llama")
+    tables = chain(model, tmp_path, pictures)
+    assert tables["summary"].set_index("metric").loc["convergence_layer", "n"] == len(PROMPTS)
+    assert "accuracy" not in set(tables["summary"]["metric"])
+    csv = tmp_path / "csv"
+    studies = collect_studies([])
+    write_csv(csv, {**studies, "numerics": pd.DataFrame(columns=NUMERICS)})
+    for name in FIGURES:
+        assert all(path.is_file() for path in make_figure(name, csv, tmp_path / "figures" / name))
+    for name in RUN_FIGURES:
+        out = tmp_path / "figures" / f"run-{name}"
+        make_run_figure(name, tmp_path / "run", model.name, "data", tmp_path / "data", out)
+    for name in TABLES:
+        make_table(name, csv, tmp_path / "tables" / name)
+    write_numbers(csv, tmp_path / "numbers.tex")
+    write_parts(tmp_path / "parts", csv, [(model.name, "data")], validate({}))

@@ -64,7 +64,7 @@ def test_unknown_key_in_a_group_lists_the_known(tmp_path: Path) -> None:
         ("seed: abc\n", "seed", '"abc": it must be a whole number ≥ 0.'),
         ("seed: -1\n", "seed", "-1: it must be a whole number ≥ 0."),
         ("hub: 1\n", "hub", "1: it must be true or false."),
-        ("models: gpt2\n", "models", '"gpt2": it must be a list of texts.'),
+        ("models: gpt2\n", "models", '"gpt2": it must be a list of texts, such as ["gpt2"].'),
         ("models: [1]\n", "models", "1: it must be a text."),
         ("models: [a, a]\n", "models", '["a", "a"]: it must be a list with no entry twice.'),
         ("extraction:\n  top_k: 2\n", "extraction.top_k", "a whole number ≥ 5 and ≤ 100."),
@@ -116,11 +116,13 @@ def test_own_pictures_need_a_folder_and_one_kind_of_questions(tmp_path: Path) ->
             config.load_config(path)
         return str(caught.value)
 
-    assert "datasets.own.folder" in said("question: 'Why?'")
+    assert "datasets.own in" in said("question: 'Why?'")
+    assert "has neither folder nor questions: name the folder" in said("question: 'Why?'")
     assert "there is no such folder" in said(f"folder: {tmp_path / 'none'}, question: 'Why?'")
     here = f"folder: {tmp_path}"
     assert "needs either questions" in said(here)
     assert "needs either questions" in said(f"{here}, question: 'Why?', questions: {path}")
+    assert "there is no such file" in said(f"questions: {tmp_path / 'none.csv'}")
     assert "there is no such file" in said(f"{here}, questions: {tmp_path / 'none.csv'}")
     path.write_text(f"datasets: {{own: {{n: 1, {here}, question: 'Why?'}}}}\n", encoding="utf-8")
     assert config.load_config(path)["datasets"]["own"]["question"] == "Why?"

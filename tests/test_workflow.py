@@ -610,11 +610,14 @@ def test_runs_are_cut_by_what_they_can_have_at_most(tmp_path: Path) -> None:
 
 def test_runs_with_pictures_are_those_of_datasets_that_have_some() -> None:
     runs = [Run("a", "scenes"), Run("a", "fills"), Run("b", "facts")]
-    assert with_pictures(runs) == runs[:2]
-    assert with_pictures(runs, ["fills", "tallyqa"]) == [runs[1]]
+    own = {"datasets": {"own": {"folder": "photos"}}}
+    assert with_pictures([*runs, Run("b", "own")], own) == [*runs[:2], Run("b", "own")]
+    words = {"datasets": {"own": {"folder": None}}}
+    assert with_pictures([*runs, Run("b", "own")], words) == runs[:2]
+    assert with_pictures(runs, own, ["fills", "tallyqa"]) == [runs[1]]
     for name in ("facts", "nowhere"):
         with pytest.raises(ConfigError, match=f"the dataset {name} where one with pictures"):
-            with_pictures(runs, [name])
+            with_pictures(runs, own, [name])
 
 
 def test_closeups_and_other_pictures_follow_the_configuration(

@@ -12,7 +12,7 @@ from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from lensbench.datasets import DATASETS
+from lensbench.datasets import kinds_of
 from lensbench.errors import ConfigError
 from lensbench.files import digest_of
 from lensbench.models.rules import read_rule, rules_in
@@ -208,12 +208,13 @@ class Catalog:
         Raises:
             ConfigError: if nothing is left to run.
         """
-        datasets = [name for name in DATASETS if config["datasets"][name]["n"] > 0]
+        kinds = kinds_of(config["datasets"])
+        datasets = [name for name in kinds if config["datasets"][name]["n"] > 0]
         runs = [
             Run(model, dataset)
             for model in self.select(config["models"], config["hub"])
             for dataset in datasets
-            if DATASETS[dataset][0] == TASKS[self.task(model)]
+            if kinds[dataset] == TASKS[self.task(model)]
         ]
         if not runs:
             raise ConfigError(
@@ -289,17 +290,21 @@ class Catalog:
         return value
 
 
-def with_pictures(runs: Iterable[Run], datasets: Iterable[str] | None = None) -> list[Run]:
+def with_pictures(
+    runs: Iterable[Run], config: Mapping[str, Any], datasets: Iterable[str] | None = None
+) -> list[Run]:
     """Return the runs on datasets that have pictures.
 
     Args:
         runs: all runs.
+        config: the validated configuration.
         datasets: names of the datasets that are wanted; all by default.
 
     Raises:
         ConfigError: for a dataset that there is none of.
     """
-    pictured = [name for name, (kind, _) in DATASETS.items() if kind == "image"]
+    kinds = kinds_of(config["datasets"])
+    pictured = [name for name, kind in kinds.items() if kind == "image"]
     wanted = pictured if datasets is None else list(datasets)
     for name in wanted:
         if name not in pictured:

@@ -136,10 +136,15 @@ def _check_places(config: Mapping[str, Any], files: Sequence[str | Path]) -> Non
         )
     if not own.get("n", 0):
         return
-    if own["folder"] is None or not Path(own["folder"]).is_dir():
+    if own["folder"] is None and own["questions"] is None:
         raise ConfigError(
-            f"datasets.own.folder{where} is {own['folder'] or 'null'}, but there is no such "
-            "folder: name the one with your pictures."
+            f"datasets.own{where} has neither folder nor questions: name the folder of your "
+            "pictures, or a CSV or JSONL file of questions in words alone."
+        )
+    if own["folder"] is not None and not Path(own["folder"]).is_dir():
+        raise ConfigError(
+            f"datasets.own.folder{where} is {own['folder']}, but there is no such folder: name the "
+            "one with your pictures, or null if your questions are in words alone."
         )
     if (own["questions"] is None) == (own["question"] is None):
         raise ConfigError(
@@ -256,6 +261,8 @@ def _sentence(error: ValidationError, files: list[str | Path]) -> str:
     if len(given) > 60:
         given = given[:57] + "..."
     wish = "a list with no entry twice" if error.validator == "uniqueItems" else allowed(part)
+    if part.get("type") == "array" and isinstance(value, str):
+        wish += f", such as {json.dumps([value], ensure_ascii=False)}"
     name = ".".join(keys) or "the configuration"
     where = _file_of(keys, value, files)
     return f"{name} in {where} is {given}: it must be {wish}."

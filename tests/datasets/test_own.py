@@ -229,7 +229,7 @@ def test_boxes_move_with_a_picture_that_is_turned_and_shrunk(tmp_path: Path) -> 
         ('file,question,boxes\nb.png,Why?,"[[-1,2,3,4]]"\n', r"\[-1, 2, 3, 4\] is empty"),
         (
             'file,question,boxes\nb.png,Why?,"[[1,2,31,4]]"\n',
-            r"line 2: its box \[1.0, 2.0, 31.0, 4.0\] reaches out of b.png, 30 × 20 pixels",
+            r"line 2: its box \[1.0, 2.0, 31.0, 4.0\] reaches out of its picture, 30 × 20 pixels",
         ),
     ],
 )

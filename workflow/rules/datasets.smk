@@ -131,7 +131,12 @@ use rule dataset_scenes as dataset_tf_flowers with:
 use rule dataset_scenes as dataset_own with:
     output:
         manifest="results/datasets/own/manifest.parquet",
-        images=directory("results/datasets/own/images"),
+        # Questions in words alone have none.
+        images=(
+            directory("results/datasets/own/images")
+            if config["datasets"]["own"]["folder"]
+            else []
+        ),
     log:
         "logs/datasets/own.log",
     params:

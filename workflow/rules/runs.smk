@@ -3,9 +3,9 @@
 try:
     RUNS = catalog.runs(config)
     catalog.take_literally()
-    PICTURED = with_pictures(RUNS)
-    VARIED = with_pictures(RUNS, config["variants"]["datasets"])
-    ABLATED = with_pictures(RUNS, config["ablation"]["datasets"])
+    PICTURED = with_pictures(RUNS, config)
+    VARIED = with_pictures(RUNS, config, config["variants"]["datasets"])
+    ABLATED = with_pictures(RUNS, config, config["ablation"]["datasets"])
     imports = Imports(config["imports"])
     PDF = ["results/paper/lensbench.pdf"] if wants_pdf(config["paper"]["pdf"]) else []
 except LensbenchError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from lensbench.datasets import (
     facts,
@@ -26,3 +27,16 @@ DATASETS: dict[str, tuple[str, Callable[..., None]]] = {
     "tf_flowers": ("image", tf_flowers.make),
     "own": ("image", own.make),
 }
+
+
+def kinds_of(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return name → kind of the samples of each dataset, "image" or "text".
+
+    Args:
+        settings: the configuration's group `datasets`.
+    """
+    kinds = {name: kind for name, (kind, _) in DATASETS.items()}
+    # Without pictures, somebody's own questions are words alone.
+    if not settings.get("own", {}).get("folder"):
+        kinds["own"] = "text"
+    return kinds

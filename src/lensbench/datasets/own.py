@@ -1,4 +1,4 @@
-"""Your own pictures: a folder, with a file of questions or one question for all."""
+"""Your own questions: about the pictures of a folder, or in words alone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Asked:
 
     Args:
         sample_id: of the manifest.
-        picture: the picture.
+        picture: the picture; None of a question in words alone.
         words: what is asked.
         answer: the right answer in any spelling, or "".
         boxes: (label, [x0, y0, x1, y1] in pixels of the upright picture) of its objects.
@@ -53,7 +53,7 @@ class Asked:
     """
 
     sample_id: str
-    picture: Picture
+    picture: Picture | None
     words: str
     answer: str = ""
     boxes: tuple[tuple[str, tuple[float, ...]], ...] = ()
@@ -70,13 +70,14 @@ def make(
     question: str | None = None,
     max_rejected: float = 0.1,
 ) -> None:
-    """Write the manifest of at most n samples of somebody's pictures.
+    """Write the manifest of at most n samples of somebody's questions.
 
     Args:
         out: the folder to make; whole or not there.
         n: how many samples at most; a larger n only adds.
         seed: chooses among them.
-        folder: the pictures, flat or in subfolders.
+        folder: the pictures, flat or in subfolders; None for questions in words alone, whose file
+            has neither `file` nor `boxes`.
         questions: a CSV (first line: the columns) or JSONL file with `file` (or `image`) and
             `question`, and where they are known `answer` (see `lensbench.answers`; one that isn't
             understood is told and counted) and `boxes`, a JSON list of [x0, y0, x1, y1] or
@@ -86,11 +87,14 @@ def make(
         max_rejected: share of the samples whose picture need not be readable.
 
     Raises:
-        DataError: if there is no folder, not one of `questions` and `question`, a line that can't
-            be used, or too few pictures can be read.
+        DataError: if there is neither folder nor questions, not one of `questions` and `question`,
+            a line that can't be used, or too few pictures can be read.
     """
-    if not folder:
-        raise DataError("The dataset own has no folder: name the folder of your pictures.")
+    if not folder and not questions:
+        raise DataError(
+            "The dataset own has neither folder nor questions: name the folder of your pictures, "
+            "or a file of questions in words alone."
+        )
     if bool(questions) == bool(question and question.strip()):
         raise DataError(
             "The dataset own needs either questions, a CSV or JSONL file, or one question for all "
@@ -102,7 +106,7 @@ def make(
         )
     selection: dict[str, Any] = {"dataset": "own", "n": n, "seed": seed}
     with building(out, "own", n) as place:
-        pictures = find_pictures(folder, any_suffix=bool(questions))
+        pictures = find_pictures(folder, any_suffix=bool(questions)) if folder else None
         if questions:
             samples = read_questions(questions, pictures)
             # No path: the same files elsewhere give the same dataset.
@@ -110,36 +114,37 @@ def make(
             selection["questions_sha256"] = sha256_of(questions)
         else:
             selection["question"] = question
-            samples = [Asked(f"own-{p.slug}", p, str(question)) for p in pictures]
+            samples = [Asked(f"own-{p.slug}", p, str(question)) for p in pictures or ()]
         chosen = [samples[index] for index in take_turns([0] * len(samples), n, seed)]
-        used = list({sample.picture.slug: sample.picture for sample in chosen}.values())
-        made = dict(zip([p.slug for p in used], convert_all(used, folder, place), strict=True))
+        used = list(dict.fromkeys(s.picture for s in chosen if s.picture))
+        converted = convert_all(used, folder, place) if used else []
+        made: dict[Picture | None, Converted] = dict(zip(used, converted, strict=True))
         lexicon = load_lexicon()
-        frame = pd.DataFrame([_row(s, made[s.picture.slug], lexicon) for s in chosen])
+        frame = pd.DataFrame([_row(s, made.get(s.picture), lexicon) for s in chosen])
         check_rejected(frame, max_rejected, "own")
         write_manifest(place, frame, selection)
     _tell_unread(chosen, frame["gold"].tolist())
-    if not questions:
+    if folder and not questions:
         tell_left_out(folder)
 
 
-def read_questions(path: str | Path, pictures: Sequence[Picture]) -> list[Asked]:
-    """Read and check a file of questions about pictures.
+def read_questions(path: str | Path, pictures: Sequence[Picture] | None) -> list[Asked]:
+    """Read and check a file of questions.
 
     Args:
         path: CSV, or JSONL if its name ends so.
-        pictures: what may be asked about.
+        pictures: what may be asked about; None if the questions are in words alone.
 
     Raises:
         DataError: naming the first line that can't be used, and why.
     """
     source = Path(path)
-    named = by_name(pictures)
+    named = by_name(pictures or ())
     lines, left_out = read_exported(source, (*COLUMNS, OTHER_NAME))
     samples = []
     for line, cells in lines:
         where = f"{source}, line {line}"
-        _check_columns(cells, where)
+        _check_columns(cells, where, pictures is not None)
         file = _text(cells, "file", where) or _text(cells, OTHER_NAME, where)
         words = _text(cells, "question", where)
         if not words:
@@ -148,7 +153,7 @@ def read_questions(path: str | Path, pictures: Sequence[Picture]) -> list[Asked]
             Asked(
                 # The line's number, so that a sample is found again in the file.
                 f"own-{line:05d}",
-                picture_named(file, named, where),
+                None if pictures is None else picture_named(file, named, where),
                 words,
                 _text(cells, "answer", where),
                 _boxes(cells.get("boxes"), where),
@@ -162,14 +167,20 @@ def read_questions(path: str | Path, pictures: Sequence[Picture]) -> list[Asked]
     return samples
 
 
-def _check_columns(cells: dict[str, Any], where: str) -> None:
+def _check_columns(cells: dict[str, Any], where: str, pictured: bool) -> None:
     """Refuse a line that lacks what it needs or has what nobody reads."""
     unknown = [name for name in cells if name not in (*COLUMNS, OTHER_NAME)]
     if unknown:
         raise DataError(
             f"{where}: nobody reads {unknown[0]!r}: the columns are {', '.join(COLUMNS)}."
         )
-    if ("file" in cells) == (OTHER_NAME in cells):
+    shown = [name for name in ("file", OTHER_NAME, "boxes") if name in cells]
+    if shown and not pictured:
+        raise DataError(
+            f"{where}: it has {shown[0]}, but the dataset own names no folder: name the one with "
+            "the pictures, or leave the column out."
+        )
+    if pictured and ("file" in cells) == (OTHER_NAME in cells):
         raise DataError(f"{where}: name its picture once, as file (or {OTHER_NAME}).")
     if "question" not in cells:
         raise DataError(f"{where}: it has no question: write one.")
@@ -223,7 +234,7 @@ def _boxes(value: Any, where: str) -> tuple[tuple[str, tuple[float, ...]], ...]:
     return tuple(found)
 
 
-def _row(sample: Asked, made: Converted, lexicon: Lexicon) -> dict[str, str]:
+def _row(sample: Asked, made: Converted | None, lexicon: Lexicon) -> dict[str, str | None]:
     """Return the manifest's row of a sample."""
     gold, language = _gold(sample, lexicon)
     family, _, name = gold.partition(":")
@@ -231,19 +242,20 @@ def _row(sample: Asked, made: Converted, lexicon: Lexicon) -> dict[str, str]:
         family = count_family(int(name))
     if gold == UNREAD:
         family = ""
-    line = sample.where.rpartition(", ")[2]
+    file, _, line = sample.where.rpartition(", ")
+    shown = sample.picture.name if sample.picture else Path(file).name
     return {
         "sample_id": sample.sample_id,
-        "kind": "image",
-        "image": image_of(sample.picture),
+        "kind": "image" if sample.picture else "text",
+        "image": image_of(sample.picture) if sample.picture else None,
         "prompt": sample.words,
         "style": "chat",
         "gold": gold,
         "language": language,
         "family": family or "own",
-        "objects": "[]" if made.reason else _objects(sample, made),
-        "source": f"{sample.picture.name}, {line}" if line else sample.picture.name,
-        "rejected": made.reason,
+        "objects": _objects(sample, made) if made and not made.reason else "[]",
+        "source": f"{shown}, {line}" if line else shown,
+        "rejected": made.reason if made else "",
     }
 
 
@@ -284,7 +296,7 @@ def _objects(sample: Asked, made: Converted) -> str:
     for label, (x0, y0, x1, y1) in sample.boxes:
         if x1 > width or y1 > height:
             raise DataError(
-                f"{sample.where}: its box {[x0, y0, x1, y1]} reaches out of {sample.picture.name}, "
+                f"{sample.where}: its box {[x0, y0, x1, y1]} reaches out of its picture, "
                 f"{width} × {height} pixels: correct it."
             )
         # Rounded outwards: a box keeps all of its object, and never becomes empty.
