@@ -165,3 +165,16 @@ def test_weights_of_other_shapes_than_the_configuration_are_refused(tmp_path):
     path.write_text(path.read_text().replace('"hidden_size": 32', '"hidden_size": 64'))
     with pytest.raises(ModelError, match="its weights have other shapes than its configuration"):
         load_model("m", f"folder:{tmp_path}", device="cpu")
+
+
+@pytest.mark.parametrize("key", ["patch_size", "vision_feature_select_strategy"])
+def test_a_processor_that_cannot_count_positions_is_told(key, tmp_path):
+    loaded = image_model("llava")
+    loaded.model.save_pretrained(tmp_path)
+    loaded.processor.save_pretrained(tmp_path)
+    path = tmp_path / "processor_config.json"
+    config = json.loads(path.read_text())
+    del config[key]
+    path.write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=f"^The processor of old has no {key}, .*: add it to proc"):
+        load_model("old", f"folder:{tmp_path}")

@@ -39,6 +39,8 @@ from lensbench.models.vocabulary import check_numbers
 
 #: Bytes that torch's own allocations on a CPU begin at a multiple of.
 _ALIGNED = 64
+#: What processors of LLaVA's kind count a picture's positions by; old files lack some of it.
+_OF_PICTURES = ("patch_size", "vision_feature_select_strategy", "num_image_tokens")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -237,6 +239,12 @@ def prepare(
     Raises:
         ModelError: if it can't be read layer by layer.
     """
+    for key in _OF_PICTURES if task == "image-text" else ():
+        if getattr(processor, key, "") is None:
+            raise ModelError(
+                f"The processor of {name} has no {key}, so that it can't count a picture's "
+                "positions: add it to processor_config.json, as the model's config.json has it."
+            )
     tokenizer = processor.tokenizer if task == "image-text" else processor
     check_numbers(tokenizer, name)
     tokenizer.padding_side = "left"
