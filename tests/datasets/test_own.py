@@ -305,7 +305,7 @@ def test_n_chooses_by_the_seed_and_a_larger_n_only_adds(tmp_path: Path, photos: 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "has no folder: name the folder"),
+        ({}, "has neither folder nor questions: name the folder"),
         ({"folder": "photos"}, "needs either questions, .* or one question"),
         ({"folder": "photos", "question": " "}, "needs either questions"),
         ({"folder": "photos", "question": "Why?", "questions": "q.csv"}, "needs either questions"),
@@ -417,3 +417,32 @@ def test_another_picture_of_the_same_name_makes_another_manifest(
         make(tmp_path / out, n=9, seed=0, folder=photos, question="Why?")
         made.append((tmp_path / out / "manifest.parquet").read_bytes())
     assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.parametrize("name", ["q.csv", "q.jsonl"])
+def test_questions_in_words_alone_are_text(tmp_path: Path, name: str) -> None:
+    asked = [("How many legs has a cat?", "four"), ("Why?", ""), ("天空是什么颜色？", "蓝色")]
+    if name == "q.csv":
+        lines = ["question,answer", *(f"{words},{answer}" for words, answer in asked)]
+    else:
+        lines = [json.dumps({"question": words, "answer": answer}) for words, answer in asked]
+    (tmp_path / name).write_text("\n".join([*lines, ""]), encoding="utf-8")
+    make(tmp_path / "own", n=9, seed=0, questions=tmp_path / name)
+    manifest = read_manifest(tmp_path / "own")
+    assert manifest["prompt"].tolist() == [words for words, _ in asked]
+    assert manifest["gold"].tolist() == ["number:4", "", "color:blue"]
+    assert manifest["language"].tolist() == ["en", "en", "zh"]
+    assert set(manifest["kind"]) == {"text"}
+    # A model without a chat template gets the words as they are.
+    assert set(manifest["style"]) == {"chat"}
+    assert manifest["image"].tolist() == [None] * 3
+    first = 2 if name == "q.csv" else 1
+    assert manifest.loc[0, "source"] == f"{name}, line {first}"
+    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == ["manifest.parquet"]
+
+
+@pytest.mark.parametrize("column", ["file", "image", "boxes"])
+def test_a_picture_named_without_a_folder_is_told(tmp_path: Path, column: str) -> None:
+    (tmp_path / "q.csv").write_text(f"{column},question\na.png,Why?\n")
+    with pytest.raises(DataError, match=f"line 2: it has {column}, but the dataset own names no f"):
+        make(tmp_path / "own", n=9, seed=0, questions=tmp_path / "q.csv")
