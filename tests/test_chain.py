@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import numpy as np
 import pandas as pd
 import pytest
@@ -231,7 +232,7 @@ def test_two_runs_leave_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize("pictures", [False, True])
 def test_a_run_without_any_right_answer_goes_through_to_the_paper(
-    tmp_path: Path, pictures: bool
+    tmp_path: Path, pictures: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Own questions in words alone and about pictures, none of whose answers is known."""
     photos = tmp_path / "photos"
@@ -258,3 +259,9 @@ def test_a_run_without_any_right_answer_goes_through_to_the_paper(
         make_table(name, csv, tmp_path / "tables" / name)
     write_numbers(csv, tmp_path / "numbers.tex")
     write_parts(tmp_path / "parts", csv, [(model.name, "data")], validate({}))
+    csv.rename(tmp_path / "metrics")
+    monkeypatch.setenv("LENSBENCH_RESULTS", str(tmp_path))
+    notebook: dict[str, object] = {}
+    for cell in jupytext.read(ROOT / "notebooks/first_look.py").cells:
+        if cell.cell_type == "code":
+            exec(cell.source, notebook)
