@@ -234,6 +234,7 @@ def _manifest(rng, dataset, kind, concepts, n_samples, asked, oddities) -> pd.Da
                 "sample_id": f"{dataset}-{i:05d}",
                 "kind": kind,
                 "image": f"images/{dataset}-{i:05d}.png" if kind == "image" else None,
+                "picture": f"{dataset}-{i:05d}",
                 "prompt": words,
                 "style": "chat",
                 "gold": gold,
@@ -522,6 +523,7 @@ def _samples(manifest, plan, kind, rejected) -> pd.DataFrame:
             "family": manifest.family,
             "asked": manifest.prompt,
             "image": manifest.image,
+            "picture": manifest.picture,
             "rejected": [
                 "its picture can't be read" if sample in rejected else None
                 for sample in manifest.sample_id

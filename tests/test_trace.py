@@ -43,6 +43,7 @@ def tables(ids: tuple[str, ...] = ("b", "a")) -> Tables:
             "family": "count",
             "asked": "q",
             "image": [None, *(["x.png"] * n)],
+            "picture": [*ids, "z"],
             "rejected": [*([None] * n), "unreadable picture"],
         }
     )

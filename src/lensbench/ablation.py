@@ -37,6 +37,7 @@ MODES = ("zero", "mean")
 #: One row is a sample × group × place.
 COLUMNS = {
     "sample_id": pa.string(),
+    "picture": pa.string(),
     "group": pa.string(),
     "group_kind": pa.string(),
     "where": pa.string(),
@@ -284,7 +285,7 @@ def _rows_of(
             ):
                 found.append(
                     {
-                        "sample_id": batch.rows[index]["sample_id"],
+                        **{name: batch.rows[index][name] for name in ("sample_id", "picture")},
                         "group": group.name,
                         "group_kind": group.kind,
                         "where": where,

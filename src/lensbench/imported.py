@@ -160,6 +160,7 @@ def _samples(lens: PatchLens, name: str, view: dict[str, Any], with_picture: boo
         # Where the user's own words begin in the prompt, the file does not say.
         "asked": lens.prompt,
         "image": PICTURE if with_picture else None,
+        "picture": name,
         "rejected": None,
     }
     return pd.DataFrame([row])

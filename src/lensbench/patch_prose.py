@@ -104,16 +104,10 @@ def late_sentences(summary: pd.DataFrame) -> str:
     for run, found in _views(summary):
         rows = _by(found, "metric")
         late, blank, count = rows["share_last_third"], rows["share_blank"], rows["n_patches"]
-        over = (
-            "patches of the one picture; neighbours depend on each other, which these leave out, "
-            "so that they are too narrow"
-            if late["over"] == "patches"
-            else "pictures"
-        )
         lines.append(
             f"- {run}: {_share(late)} of {count['value']:,.0f} patches have "
             f"their best layer in the last third, {_share(blank)} are blank there (intervals over "
-            f"{late['n']:.0f} {over})."
+            f"{late['n']:.0f} picture{'' if late['n'] == 1 else 's'})."
         )
     return "\n".join(lines)
 
@@ -149,8 +143,8 @@ def border_sentences(by_region: pd.DataFrame, metric: str = "names_object") -> s
 def verdict(rows: Mapping[str, pd.Series]) -> str:
     """Return what a difference says of the guess that the border names more often.
 
-    The bootstrap draws from the pictures that are there: where there is one, or all have the same
-    share, it finds no spread at all, however few they are, and then the interval is not believed.
+    Where there is one picture, or a region's patches are all alike, the bootstrap sees nothing of
+    how that region's pictures differ, and the difference's interval is not believed.
 
     Args:
         rows: of one run and metric, by region.
@@ -159,14 +153,9 @@ def verdict(rows: Mapping[str, pd.Series]) -> str:
     if 1 in (inside["n"], border["n"], gap["n"]):
         return "one picture, so no interval"
     for name, row in ((INSIDE, inside), (BORDER, border)):
-        if row["low"] == row["high"]:
+        if row["value"] in (0, 1):
             place = "inside" if name == INSIDE else "on the border"
-            alike = (
-                f"all patches {place} are alike"
-                if row["value"] in (0, 1)
-                else f"every picture has the same share {place}"
-            )
-            return f"{alike}, so the interval says too little"
+            return f"all patches {place} are alike, so the interval says too little"
     if gap["low"] > 0:
         return "the border names the object more often"
     if gap["high"] < 0:

@@ -107,7 +107,10 @@ def by_layer(table: pd.DataFrame, boot: Bootstrap | None = None) -> pd.DataFrame
     for reading, metric in wanted:
         rows = table[table["reading"] == (reading or READINGS[0])]
         values = rows.sort_values(["step", "layer"])[metric].to_numpy(dtype=np.float64)
-        e = boot.mean(values.reshape(-1, len(layers)))
+        of_steps = values.reshape(-1, len(layers))
+        # Each step is drawn by itself, as if it were a picture.
+        steps = np.array([f"step-{step}" for step in range(len(of_steps))], dtype=object)
+        e = (boot.share if metric == "same_top1" else boot.mean)(of_steps, steps)
         columns = {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
         parts.append(
             pd.DataFrame({"reading": reading, "metric": metric, "layer": layers, **columns})

@@ -29,7 +29,7 @@ _EXTRACT = (
 )
 _METRICS = (*_BASE, *_WORDS, *_TRACE, "pixels.py", "models/checks.py", "metrics")
 _METRIC_TABLES = tuple(
-    f"metrics/{name}.py" for name in ("bootstrap", "convergence", "study_tables", "tables")
+    f"metrics/{name}.py" for name in ("convergence", "intervals", "study_tables", "tables")
 )
 _TOLERANCES = tuple(f"compare/{name}.py" for name in ("tolerances", "measures", "tally"))
 _SHOW = (

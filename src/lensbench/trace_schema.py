@@ -124,6 +124,12 @@ SAMPLES = Table(
         Column("family", _TEXT, 'kind of question, such as "count"'),
         Column("asked", _TEXT, "the user's own words"),
         Column("image", _TEXT, "picture, relative to the manifest's folder", nullable=True),
+        Column(
+            "picture",
+            _TEXT,
+            "the first sample of the dataset that shows the same picture; the sample itself "
+            "where there is none",
+        ),
         Column("rejected", _TEXT, "why there is no row elsewhere; null if there is", nullable=True),
     ),
 )

@@ -184,7 +184,8 @@ def samples(rows: list[dict[str, Any]]) -> pd.DataFrame:
         "gold": "number:3", "language": "en", "family": "count", "asked": QUESTION,
         "image": None, "rejected": None,
     }  # fmt: skip
-    return pd.DataFrame([plain | row for row in rows], dtype=object)
+    named = [plain | {"picture": row["sample_id"]} | row for row in rows]
+    return pd.DataFrame(named, dtype=object)
 
 
 def write_manifest_of(folder: Path, names: list[str], kind: str) -> None:

@@ -82,6 +82,7 @@ def hand_run(
     samples = pd.DataFrame(
         {
             "sample_id": ids,
+            "picture": ids,
             "gold": list(gold),
             "language": list(asked or ["en"] * n),
             "family": list(family or ["count"] * n),
@@ -116,7 +117,7 @@ def reduced(
     tally = Tally(seed, resamples)
     for start in range(0, len(block.samples), size):
         part = block.at((block.samples.index >= start) & (block.samples.index < start + size))
-        tally.begin(part.samples["sample_id"].to_numpy(dtype=object))
+        tally.begin(part.pictures)
         measure(part, tally)
         tally.end()
     return table(block.run, tally)

@@ -75,7 +75,7 @@ def write_patches(
             "views": json.dumps(list(views)),
             "generated": "", "generated_ids": [], "generated_ends": [],
             "gold": "", "language": "", "family": "", "asked": "", "image": "p.png",
-            "rejected": None,
+            "picture": name, "rejected": None,
         })  # fmt: skip
         for layer in range(n_layers + 1):
             words.append({

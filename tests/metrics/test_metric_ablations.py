@@ -33,6 +33,7 @@ def rows() -> pd.DataFrame:
         [
             {
                 "sample_id": sample,
+                "picture": sample,
                 "group": group,
                 "group_kind": kind,
                 "where": "all",

@@ -16,6 +16,7 @@ import pytest
 from metric_runs import Made
 
 from lensbench.errors import DataError, TraceError
+from lensbench.metrics import by_layer, depths
 from lensbench.metrics.run import MetricOptions, compute_run, write_run
 from lensbench.metrics.run import make_run as make_metrics
 from lensbench.metrics.tables import RUN_TABLES
@@ -344,13 +345,17 @@ def test_how_the_run_was_sharded_does_not_matter(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(table, tables[1][name])
 
 
-def test_one_sample_has_degenerate_intervals(tmp_path: Path) -> None:
+def test_one_sample_has_no_interval_of_means_and_a_wide_one_of_shares(tmp_path: Path) -> None:
     make_run(tmp_path, n_samples=1)
     shards = list((tmp_path / "traces/synthetic-llava/scenes").iterdir())
     tables = compute_run(shards, tmp_path / "models/synthetic-llava", FEW)
+    shares = {*depths.SHARES, *by_layer.SHARES, "agreement", "same_top1_as_main"}
     for name in ("summary", "by_layer", "script_mass", "lenses"):
-        assert (tables[name]["low"] == tables[name]["value"]).all()
-        assert (tables[name]["high"] == tables[name]["value"]).all()
+        table = tables[name].assign(width=tables[name]["high"] - tables[name]["low"])
+        of = table.get("metric", pd.Series("", table.index)).isin(shares)
+        assert (table["width"][~of] == 0).all()
+        # Of none or one of one: from 0 to .793, or from .207 to 1.
+        assert table["width"][of].to_numpy() == pytest.approx(0.79346, abs=1e-5)
     assert (tables["heads"]["n"] == 1).all()
 
 

@@ -1,11 +1,11 @@
-"""Sums of blocks: against loops over resamples, against the multinomial bootstrap, and coverage."""
+"""Sums of blocks: against loops over resamples, and coverage."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from lensbench.metrics.bootstrap import Bootstrap
+from lensbench.metrics.intervals import wilson
 from lensbench.metrics.resampling import multiplicities
 from lensbench.metrics.tally import Tally
 
@@ -83,12 +83,26 @@ def test_groups_and_metrics_resample_alike() -> None:
     assert b.high - a.high == pytest.approx(5)
 
 
-def test_intervals_are_as_wide_as_those_of_the_multinomial_bootstrap() -> None:
-    values = np.random.default_rng(4).exponential(size=(500, 6))
+def test_intervals_are_as_wide_as_those_of_draws_with_replacement() -> None:
+    rng = np.random.default_rng(4)
+    values = rng.exponential(size=(500, 6))
     ours = filled(values, block=100, resamples=4000).estimate(("x",))
-    theirs = Bootstrap(3, 4000).mean(values)
-    assert ours.value == pytest.approx(theirs.value)
-    assert ours.high - ours.low == pytest.approx(theirs.high - theirs.low, rel=0.06)
+    drawn = np.array([values[rng.integers(0, 500, 500)].mean(axis=0) for _ in range(4000)])
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    assert ours.value == pytest.approx(values.mean(axis=0))
+    assert ours.high - ours.low == pytest.approx(high - low, rel=0.06)
+
+
+def test_samples_of_a_picture_are_drawn_together() -> None:
+    """Four samples that are the same say no more than one does."""
+    values = np.random.default_rng(8).normal(size=100)
+    once, often = Tally(3, 200), Tally(3, 200, samples_of=dict.fromkeys(NAMES[:100], 4))
+    for tally, times in ((once, 1), (often, 4)):
+        tally.begin(np.repeat(NAMES[:100], times))
+        tally.mean(("x",), np.repeat(values, times))
+        tally.end()
+    one, four = once.estimate(("x",)), often.estimate(("x",))
+    assert (four.n, four.low, four.high) == (400, pytest.approx(one.low), pytest.approx(one.high))
 
 
 def test_a_mean_lies_in_its_interval_as_often_as_is_said() -> None:
@@ -112,7 +126,9 @@ def test_medians_against_drawing_with_replacement() -> None:
         values = rng.geometric(0.05, size=(n, 2)) - 1
         tally = Tally(0, 10)
         for start in range(0, n, 30):
+            tally.begin(NAMES[:n][start : start + 30])
             tally.median(("r",), values[start : start + 30])
+            tally.end()
         e = tally.median_of(("r",))
         assert e.value.tolist() == np.median(values, axis=0).tolist()
         drawn = np.sort(values[rng.integers(0, n, (20_000, n))], axis=1)
@@ -125,16 +141,27 @@ def test_medians_against_drawing_with_replacement() -> None:
 
 def test_a_median_by_hand() -> None:
     tally = Tally()
+    tally.begin(NAMES[:3])
     tally.median(("r",), np.array([[7], [0], [2]]))
+    tally.end()
     e = tally.median_of(("r",))
     assert (e.value[0], e.n) == (2, 3)
     # Two of three draws are 0 with 7/27, about 26 %: within 95 % the median may be anything.
     assert (e.low[0], e.high[0]) == (0, 7)
     alone = Tally()
+    alone.begin(NAMES[:2])
     alone.median(("r",), np.array([[7], [9]]), np.array([True, False]))
-    assert alone.median_of(("r",)).high.tolist() == [7]
     with pytest.raises(ValueError, match="below 0"):
-        alone.median(("r",), np.array([[-1]]))
+        alone.median(("r",), np.array([[-1], [-1]]))
+    alone.end()
+    assert alone.median_of(("r",)).high.tolist() == [7]
+    # Five samples of each picture are as three: the median may be anything again.
+    often = Tally()
+    often.begin(np.repeat(NAMES[:3], 5))
+    often.median(("r",), np.repeat([[7], [0], [2]], 5, axis=0))
+    often.end()
+    e = often.median_of(("r",))
+    assert (e.value[0], e.low[0], e.high[0], e.n) == (2, 0, 7, 15)
 
 
 def test_a_statistic_of_means_has_its_interval() -> None:
@@ -145,20 +172,50 @@ def test_a_statistic_of_means_has_its_interval() -> None:
     assert (e.low, e.high) == pytest.approx(tuple(np.quantile(highest, [0.025, 0.975])))
 
 
-def test_strata_are_resampled_by_themselves() -> None:
-    """Two strata that hold the same values must not be drawn alike: their difference varies."""
-    stratum = {float(value): 1 for value in range(40)}
-    e = Tally(3, 400).stratified([stratum, stratum], [1.0, -1.0])
-    assert (e.value, e.n) == (0, 80)
-    spread = np.sqrt(2 * np.arange(40).var() / 40)
-    assert e.high - e.low == pytest.approx(2 * 1.96 * spread, rel=0.2)
-    again = Tally(3, 400).stratified([stratum, stratum], [1.0, -1.0])
-    assert (again.low, again.high) == (e.low, e.high)
+def stratified(values: np.ndarray, strata: np.ndarray, pictures: np.ndarray) -> Tally:
+    """Return a tally with a mean of each stratum."""
+    tally = Tally(3, 4000)
+    tally.begin(pictures)
+    for stratum in np.unique(strata):
+        tally.mean(("s", stratum), values, strata == stratum, (0.0, 1.0))
+    tally.end()
+    return tally
 
 
-def test_kinds_are_counted_over_blocks() -> None:
-    tally = Tally()
-    tally.kinds(("k",), np.array([1, 2, 2]))
-    tally.kinds(("k",), np.array([2.0]))
-    assert tally.counted(("k",)) == {1.0: 1, 2.0: 3}
-    assert tally.counted(("other",)) == {}
+def test_a_weighted_sum_of_strata_has_the_variance_of_theory() -> None:
+    rng = np.random.default_rng(9)
+    strata = np.repeat([0, 1, 2], [60, 5, 40])
+    values = rng.normal(size=105) + strata
+    weights = {("s", 0): 0.5, ("s", 1): 0.2, ("s", 2): -0.7}
+    e = stratified(values, strata, NAMES[:105]).stratified(weights)
+    parts = [(w, values[strata == s]) for (_, s), w in weights.items()]
+    assert e.value == pytest.approx(sum(w * x.mean() for w, x in parts))
+    v = sum(w**2 * x.var() / len(x) for w, x in parts)
+    assert e.high - e.low == pytest.approx(2 * 1.96 * np.sqrt(v), rel=0.1)
+    assert e.n == 105
+    # One picture on both sides of a difference takes itself off: strata of one picture vary alike.
+    both = stratified(np.tile(values[:60], 2), np.repeat([0, 1], 60), np.tile(NAMES[:60], 2))
+    same = both.stratified({("s", 0): 1.0, ("s", 1): -1.0})
+    assert (same.low, same.high) == pytest.approx((0, 0), abs=1e-12)
+    assert both.correlation({("s", 0): 1.0}, {("s", 1): 1.0}) == pytest.approx(1)
+
+
+def test_a_weighted_share_has_a_width() -> None:
+    strata = np.repeat([0, 1], [20, 4])
+    tally = stratified(np.ones(24), strata, NAMES[:24])
+    e = tally.stratified_share({("s", 0): 0.5, ("s", 1): 0.5})
+    # Kish: 1 ÷ (¼ ÷ 20 + ¼ ÷ 4) = 13⅓ draws, of which all are right.
+    of = 40 / 3
+    assert (e.value, e.n) == (1, 24)
+    assert (e.low, e.high) == pytest.approx((of / (of + 1.959964**2), 1))
+    strata, mixed = np.repeat([0, 1], [80, 40]), (np.arange(120) % 4 > 0).astype(float)
+    e = stratified(mixed, strata, NAMES[:120]).stratified_share({("s", 0): 0.5, ("s", 1): 0.5})
+    # ¾ in each: v = ¼ · 3/16 · (1/80 + 1/40), but for the noise of 4,000 resamples.
+    low, high = wilson(np.array(0.75), 320 / 3, 0.95)
+    assert (e.low, e.high) == pytest.approx((low, high), abs=0.004)
+
+
+def test_more_samples_of_a_picture_than_were_told_are_refused() -> None:
+    tally = Tally(samples_of={})
+    with pytest.raises(ValueError, match="more samples show s0000"):
+        tally.begin(NAMES[[0, 0]])

@@ -21,6 +21,7 @@ from lensbench.metrics.patches import (
     compute_patches,
     in_last_third,
 )
+from lensbench.metrics.resampling import multiplicities
 from lensbench.metrics.study_tables import STUDY_TABLES
 
 SWEATER = Path(__file__).parents[1] / "data" / "sweater_top1.json.gz"
@@ -46,7 +47,10 @@ def test_a_real_lens_gives_the_published_numbers_exactly(tmp_path: Path) -> None
     for row in printed.itertuples():
         assert round(value(summary, row.metric), 3) == row.value
     assert value(summary, "share_from_22_of_32") == pytest.approx(525 / 576)
-    assert set(summary["over"]) == {"patches"}
+    # One picture: its patches' means are known, and how pictures differ is not.
+    means = summary[~summary["metric"].str.startswith("n_")]
+    assert set(means["over"]) == {"samples"}
+    assert set(means["n"]) == {1}
 
 
 def test_the_best_layer_is_the_earliest_of_the_highest() -> None:
@@ -96,13 +100,14 @@ def test_the_table_of_patches_is_what_was_planted(tmp_path: Path) -> None:
     assert value(summary, "n_last_third") == 2
 
 
-def test_one_sample_is_resampled_by_patches_and_several_by_samples(tmp_path: Path) -> None:
+def test_pictures_are_resampled_not_patches(tmp_path: Path) -> None:
     late, early = says_at(dict.fromkeys(range(16), 3), {}), says_at({}, {})
     half = says_at(dict.fromkeys(range(8), 3), {})
     one = compute_patches([write_patches(tmp_path / "a", [half])])["patch_summary"]
     row = one[one["metric"] == "share_last_third"].iloc[0]
-    assert (row["value"], row["n"], row["over"]) == (0.5, 16, "patches")
-    assert 0.1 < row["low"] < 0.5 < row["high"] < 0.9
+    # One picture says little of others: up to .793 of them (Wilson, 0 of 1) may have 0, or 1.
+    assert (row["value"], row["n"], row["over"]) == (0.5, 1, "samples")
+    assert (row["low"], row["high"]) == pytest.approx((0.10327, 0.89673), abs=1e-5)
     two = compute_patches([write_patches(tmp_path / "b", [late, early])])["patch_summary"]
     row = two[two["metric"] == "share_last_third"].iloc[0]
     # Of two samples a resample has both, or one of them twice.
@@ -126,19 +131,19 @@ def test_a_ratio_and_a_paired_difference_are_those_of_a_plain_loop() -> None:
     others = rng.integers(1, 5, 9)
     theirs = rng.binomial(others, 0.7)
     boot = Bootstrap(seed=4, resamples=300)
-    counts = boot.counts(9)
+    pictures = np.array(list("abcdefghi"), dtype=object)
     shares, differences = [], []
-    for drawn in counts:
+    for drawn in multiplicities(pictures, 300, 4).T.astype(int):
         above = sum(n * part for n, part in zip(drawn, parts, strict=True))
         below = sum(n * whole for n, whole in zip(drawn, wholes, strict=True))
-        other = np.dot(drawn, theirs) / np.dot(drawn, others)
         if below:
+            other = np.dot(drawn, theirs) / np.dot(drawn, others)
             shares.append(above / below)
             differences.append(above / below - other)
-    found = boot.ratio(parts, wholes)
+    found = boot.ratio(parts, wholes, pictures)
     assert float(found.value) == pytest.approx(parts.sum() / wholes.sum())
     assert [found.low, found.high] == pytest.approx(np.quantile(shares, [0.025, 0.975]))
-    found = boot.ratio(parts, wholes, less=(theirs, others))
+    found = boot.ratio(parts, wholes, pictures, less=(theirs, others))
     assert [found.low, found.high] == pytest.approx(np.quantile(differences, [0.025, 0.975]))
     assert float(found.value) == pytest.approx(
         parts.sum() / wholes.sum() - theirs.sum() / others.sum()
@@ -146,7 +151,8 @@ def test_a_ratio_and_a_paired_difference_are_those_of_a_plain_loop() -> None:
 
 
 def test_a_resample_without_any_whole_is_left_out() -> None:
-    found = Bootstrap(resamples=200).ratio(np.array([1, 0, 0]), np.array([2, 0, 0]))
+    pictures = np.array(list("abc"), dtype=object)
+    found = Bootstrap(resamples=200).ratio(np.array([1, 0, 0]), np.array([2, 0, 0]), pictures)
     assert (float(found.value), float(found.low), float(found.high)) == (0.5, 0.5, 0.5)
 
 

@@ -92,10 +92,11 @@ def test_the_difference_is_paired_and_pooled_over_patches(tmp_path: Path) -> Non
     table = computed(tmp_path, [border, inside], [[RED_STAR]] * 2)["patch_by_region"]
     row = at(table, "border_minus_inside", "names_object")
     assert (row["value"], row["low"], row["high"], row["n"]) == (0, -1, 1, 2)
-    # Alike in every sample, the difference has no spread, however the samples are drawn.
+    # Alike in both pictures, the difference has no spread, but two pictures are few: up to .658 of
+    # others (Wilson, 0 of 2) may have any, down to −1.
     table = computed(tmp_path / "b", [border, border], [[RED_STAR]] * 2)["patch_by_region"]
     row = at(table, "border_minus_inside", "names_object")
-    assert (row["value"], row["low"], row["high"]) == (1, 1, 1)
+    assert (row["value"], row["low"], row["high"]) == pytest.approx((1, -0.31524, 1), abs=1e-5)
 
 
 def test_samples_count_where_they_have_patches_of_a_region(tmp_path: Path) -> None:
@@ -128,7 +129,8 @@ def test_the_difference_is_of_the_pictures_that_have_both(tmp_path: Path) -> Non
     assert at(table, "border", "names_object")["value"] == pytest.approx(14 / 17)
     assert at(table, "inside", "names_object")["value"] == 0
     row = at(table, "border_minus_inside", "names_object")
-    assert row["value"] == row["low"] == row["high"] == 14 / 16
+    assert row["value"] == 14 / 16
+    assert row["low"] < 0 < row["value"] < row["high"] < 1
     assert row[["n", "n_patches"]].tolist() == [2, 18]
     apart = computed(tmp_path / "b", [silent], [[small]])["patch_by_region"]
     assert "border_minus_inside" not in set(apart["region"])

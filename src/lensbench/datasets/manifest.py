@@ -26,6 +26,7 @@ COLUMNS: tuple[str, ...] = (
     "sample_id",
     "kind",
     "image",
+    "picture",
     "prompt",
     "style",
     "gold",
@@ -74,20 +75,33 @@ def write_manifest(
 
     Args:
         folder: where `manifest.parquet` goes; the paths in `image` are relative to it.
-        frame: one row a sample, with the columns of `COLUMNS`; text all, only `image` may be null.
-            `gold` is a concept id, or "" where the answer is not known; `rejected` is the reason
-            why the sample can't be read, or "".
+        frame: one row a sample, with the columns of `COLUMNS` but `picture`, which is made here:
+            the first sample that shows the same picture, by the file's content or, where no file
+            is, its path; the sample itself where there is no picture. All are text, only `image`
+            may be null. `gold` is a concept id, or "" where the answer is not known; `rejected` is
+            the reason why the sample can't be read, or "".
         selection: what selected the samples, as JSON can hold it, for `read_about`.
 
     Raises:
         DataError: if a column is missing or unknown, or a value is not allowed.
     """
     path = Path(folder) / FILE_NAME
-    checked = _checked(frame, path)
+    names = [name for name in COLUMNS if name != "picture"]
+    _check_names(list(frame.columns), path, names)
+    checked = _checked(frame.assign(picture=frame["sample_id"]), path)
     about: dict[str, Any] = {}
     images = {name for name in checked["image"] if name is not None}
+    digests = {
+        image: sha256_of(Path(folder) / image)
+        for image in sorted(images)
+        if (Path(folder) / image).is_file()
+    }
     if images:
-        about["pictures"] = _digest_of(Path(folder), images)
+        lines = "".join(f"{digest}  {image}\n" for image, digest in digests.items())
+        about["pictures"] = hashlib.sha256(lines.encode()).hexdigest()
+    shown = checked["image"].map(lambda image: digests.get(image, image))
+    first = checked.groupby(shown, sort=False)["sample_id"].transform("first")
+    checked["picture"] = first.where(shown.notna(), checked["sample_id"])
     if selection is not None:
         about["selection"] = dict(selection)
     schema = _SCHEMA.with_metadata({_ABOUT: json.dumps(about, sort_keys=True).encode()})
@@ -95,16 +109,6 @@ def write_manifest(
     with atomic_path(path) as temporary:
         # No pandas metadata, which names versions.
         pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
-
-
-def _digest_of(folder: Path, images: set[str]) -> str:
-    """Return one SHA-256 of all pictures that are there, by name and content."""
-    lines = [
-        f"{sha256_of(folder / image)}  {image}\n"
-        for image in sorted(images)
-        if (folder / image).is_file()
-    ]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_about(folder: str | Path) -> dict[str, Any]:
@@ -206,9 +210,9 @@ def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     return frame
 
 
-def _check_names(found: Sequence[Any], path: Path) -> None:
+def _check_names(found: Sequence[Any], path: Path, wanted: Sequence[str] = COLUMNS) -> None:
     """Refuse a manifest that lacks a column or has another."""
-    missing = [name for name in COLUMNS if name not in found]
+    missing = [name for name in wanted if name not in found]
     unknown = [str(name) for name in found if name not in COLUMNS]
     if missing or unknown:
         what, names = ("lacks", missing) if missing else ("has the unknown", unknown)

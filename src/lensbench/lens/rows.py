@@ -22,13 +22,14 @@ HEAD_COLUMNS = (
 SAMPLE_COLUMNS = [
     "sample_id", "prompt", "n_tokens", "n_image_tokens", "grid_h", "grid_w", "views",
     "generated", "generated_ids", "generated_ends", "gold", "language", "family", "asked", "image",
+    "picture",
     "rejected",
 ]  # fmt: skip
 
 
 def _sample(row: Mapping[str, Any], **found: Any) -> dict[str, Any]:
-    same = {key: row[key] for key in ("sample_id", "gold", "language", "family", "image")}
-    return {**same, "asked": row["prompt"], **found}
+    keys = ("sample_id", "gold", "language", "family", "image", "picture")
+    return {**{key: row[key] for key in keys}, "asked": row["prompt"], **found}
 
 
 def rejected_row(row: Mapping[str, Any], reason: str) -> dict[str, Any]:

@@ -23,9 +23,11 @@ from lensbench.parquets import DamagedError, read_own, schema_of
 
 #: measure → its sign where a group matters: log-probabilities fall, the top token changes.
 MEASURES = {"final_logprob": -1, "gold_logprob": -1, "top1_changed": 1}
+#: Between what a share lies, that of samples with another top token.
+BOUNDS = (0.0, 1.0)
 #: The mean over the random groups, sample by sample, has this name and kind.
 MEAN_OF_RANDOM = "random-mean"
-_LABELS = ("sample_id", "group", "group_kind", "where", "n_heads", "rule")
+_LABELS = ("sample_id", "picture", "group", "group_kind", "where", "n_heads", "rule")
 
 
 def compute_ablations(
@@ -57,6 +59,7 @@ def compute_ablations(
     boot = Bootstrap(options.seed, options.resamples, options.confidence)
     frame, about = _read(Path(path))
     mode = about["options"]["mode"]
+    picture_of = frame.drop_duplicates("sample_id").set_index("sample_id")["picture"]
     by_group, contrasts = [], []
     for where in frame["where"].unique():
         for measure, sign in MEASURES.items():
@@ -67,12 +70,19 @@ def compute_ablations(
             if random:
                 changes[MEAN_OF_RANDOM] = changes[random].mean(axis=1)
                 labels[MEAN_OF_RANDOM] = {**labels[random[0]], "group_kind": MEAN_OF_RANDOM}
+            pictures = picture_of[changes.index].to_numpy(dtype=object)
+            bounds = BOUNDS if measure == "top1_changed" else None
             same = {"mode": mode, "where": where, "measure": measure}
             for name, of in labels.items():
-                e = boot.mean(changes[name].to_numpy())
+                each = changes[name].to_numpy()
+                if bounds is None or name == MEAN_OF_RANDOM:
+                    e = boot.mean(each, pictures, bounds)
+                else:
+                    e = boot.share(each, pictures)
                 by_group.append({**same, "group": name, **of, **_interval(e)})
             if "image" in labels and random:
-                e = boot.mean((changes["image"] - changes[MEAN_OF_RANDOM]).to_numpy())
+                more = (changes["image"] - changes[MEAN_OF_RANDOM]).to_numpy()
+                e = boot.mean(more, pictures, None if bounds is None else (-1.0, 1.0))
                 strength = sign * changes.mean()
                 of_random = strength[random].to_numpy()
                 p, floor = p_two_sided(of_random, float(strength["image"]))

@@ -107,7 +107,8 @@ def measure(block: Block, tally: Tally) -> None:
     named = families(block.run.groups.golds)
     for family, mask in by_family(block.gold, named):
         for metric, (has, of_samples) in values.items():
-            tally.mean(("answer_path", family, metric), of_samples, mask & has)
+            note = tally.share if of_samples.dtype == bool else tally.mean
+            note(("answer_path", family, metric), of_samples, mask & has)
 
 
 def answer_path(run: Run, tally: Tally) -> list[pd.DataFrame]:

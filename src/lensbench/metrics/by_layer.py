@@ -10,11 +10,13 @@ import numpy as np
 from lensbench.metrics.convergence import early_exit_layer, hits
 from lensbench.metrics.rundata import Trajectory
 
-#: Means over samples, in the order of the table.
+#: Means over samples and shares of them, in the order of the table.
 METRICS = (
     "entropy_nats", "kl_to_final_nats", "js_to_final_nats", "final_rank_mean", "final_rank_log10",
     "topk_agreement", "early_exit_share", "top1_is_final",
 )  # fmt: skip
+#: Those of them that are 0 or 1 of a sample.
+SHARES = ("early_exit_share", "top1_is_final")
 
 
 def topk_agreement(top_id: np.ndarray) -> np.ndarray:

@@ -8,18 +8,18 @@ only attribute there is a color, whose English name stands in the user's words.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from lensbench.lexicon import load_lexicon
-from lensbench.metrics.bootstrap import Estimate
+from lensbench.metrics.concepts import ALL
 from lensbench.metrics.convergence import convergence_layer, hits
+from lensbench.metrics.intervals import Estimate, difference
 from lensbench.metrics.rundata import Block, Run
-from lensbench.metrics.tally import Tally
+from lensbench.metrics.tally import Key, Tally
 
 #: Counts up to this one are one group, all above it the other.
 FEW = 5
@@ -87,6 +87,8 @@ def matched_weights(simple: Mapping[int, int], complex_: Mapping[int, int]) -> d
 
 GROUPS = (f"0-{FEW}", f"{FEW + 1}+")
 METRICS = ("accuracy", "convergence_layer", "convergence_depth")
+#: Which of them is a share, and between what it lies.
+SHARE, BOUNDS = METRICS[0], (0.0, 1.0)
 
 
 def measure(block: Block, tally: Tally) -> None:
@@ -104,14 +106,19 @@ def measure(block: Block, tally: Tally) -> None:
     }
     for group, mask in zip(GROUPS, (counts <= FEW, counts > FEW), strict=True):
         for metric, of_samples in values.items():
-            tally.mean(("by_count", group, metric), of_samples, counted & mask)
-        tally.mean(("by_count", group, "layers"), right, counted & mask)
+            note = tally.share if metric == SHARE else tally.mean
+            note(("by_count", group, metric), of_samples, counted & mask)
+        tally.mean(("by_count", group, "layers"), right, counted & mask, BOUNDS)
     kinds = kinds_of(block.samples, block.meta.dataset)
     for kind in KINDS:
-        for count in np.unique(counts[counted & (kinds == kind)]):
-            mask = counted & (kinds == kind) & (counts == count)
-            for metric, of_samples in values.items():
-                tally.kinds(("matched_kinds", kind, int(count), metric), of_samples[mask])
+        of_kind = counted & (kinds == kind)
+        tally.share(("matched_kinds", kind, SHARE), values[SHARE], of_kind)
+        for metric, of_samples in values.items():
+            bounds = BOUNDS if metric == SHARE else None
+            tally.mean(("matched_kinds", kind, ALL, metric), of_samples, of_kind, bounds)
+            for count in np.unique(counts[of_kind]):
+                key = ("matched_kinds", kind, int(count), metric)
+                tally.mean(key, of_samples, of_kind & (counts == count), bounds)
 
 
 def by_count(run: Run, tally: Tally) -> list[pd.DataFrame]:
@@ -129,7 +136,7 @@ def by_count(run: Run, tally: Tally) -> list[pd.DataFrame]:
         if not tally.n(layers):
             continue
         estimates = {metric: tally.estimate(("by_count", group, metric)) for metric in METRICS}
-        estimates["accuracy_best"] = tally.of_means(layers, lambda means: means.max(axis=1))
+        estimates["accuracy_best"] = tally.of_means(layers, lambda m: m.max(axis=1), BOUNDS)
         estimates["best_layer"] = tally.of_means(layers, lambda means: means.argmax(axis=1))
         found += [_row(e, group=group, metric=metric) for metric, e in estimates.items()]
     return [pd.DataFrame(found)] if found else []
@@ -139,8 +146,8 @@ def matched_kinds(run: Run, tally: Tally) -> list[pd.DataFrame]:
     """Return simple, complex and complex − simple, as they are and at matched counts.
 
     Matched by direct standardisation: every count weighs what the smaller of the kinds has of it,
-    so counts that only one kind has, or has one question of, weigh nothing. Resampled within each
-    kind and count.
+    so counts that only one kind has, or has one question of, weigh nothing. Shares have Wilson's
+    interval and their differences Newcombe's (`intervals`), all else the bootstrap's.
 
     Args:
         run: one model on one dataset.
@@ -149,42 +156,47 @@ def matched_kinds(run: Run, tally: Tally) -> list[pd.DataFrame]:
     Returns:
         Nothing unless both kinds have two questions or more of one count.
     """
-    asked = {kind: _by_count(run, tally, kind, METRICS[0]) for kind in KINDS}
-    weights = matched_weights(
-        *({count: sum(of.values()) for count, of in asked[kind].items()} for kind in KINDS)
-    )
+    asked = {kind: _by_count(run, tally, kind) for kind in KINDS}
+    weights = matched_weights(*asked.values())
     if not weights:
         return []
     found = []
     for metric in METRICS:
-        of = {kind: _by_count(run, tally, kind, metric) for kind in KINDS}
-        raw = {kind: [_together(of[kind].values())] for kind in KINDS}
-        matched = {kind: [of[kind][count] for count in weights] for kind in KINDS}
-        for weighting, strata, shares in (
-            ("as they are", raw, [1.0]),
-            ("matched", matched, list(weights.values())),
-        ):
-            for kind in KINDS:
-                e = tally.stratified(strata[kind], shares)
+        for weighting, shares in (("as they are", {ALL: 1.0}), ("matched", weights)):
+            strata: dict[str, dict[Key, float]] = {
+                kind: {("matched_kinds", kind, c, metric): w for c, w in shares.items()}
+                for kind in KINDS
+            }
+            for kind, e in _told(tally, strata, metric).items():
                 found.append(_row(e, kind=kind, weighting=weighting, metric=metric))
-            both = [*strata["complex"], *strata["simple"]]
-            e = tally.stratified(both, [*shares, *(-share for share in shares)])
-            found.append(_row(e, kind="difference", weighting=weighting, metric=metric))
     return [pd.DataFrame(found)]
 
 
-def _by_count(run: Run, tally: Tally, kind: str, metric: str) -> dict[int, dict[float, int]]:
-    """Return count → the metric's values and how often each is, of the questions of a kind."""
+def _told(
+    tally: Tally, strata: Mapping[str, Mapping[Key, float]], metric: str
+) -> dict[str, Estimate]:
+    """Return simple, complex and their difference."""
+    simple, complex_ = (strata[kind] for kind in KINDS)
+    if metric != SHARE:
+        less = {key: -weight for key, weight in simple.items()}
+        gap = tally.stratified({**complex_, **less})
+        return {**{kind: tally.stratified(of) for kind, of in strata.items()}, "difference": gap}
+    e = {
+        # A kind as it is has no strata.
+        kind: tally.estimate(("matched_kinds", kind, SHARE))
+        if ("matched_kinds", kind, ALL, SHARE) in of
+        else tally.stratified_share(of)
+        for kind, of in strata.items()
+    }
+    apart = difference(e["complex"], e["simple"], tally.correlation(complex_, simple))
+    return {**e, "difference": Estimate(*apart, e["simple"].n + e["complex"].n)}
+
+
+def _by_count(run: Run, tally: Tally, kind: str) -> dict[int, int]:
+    """Return count → questions of a kind."""
     counts = sorted({int(n) for n in counts_of(np.array(list(run.groups.golds), dtype=object))})
-    found = {count: tally.counted(("matched_kinds", kind, count, metric)) for count in counts}
-    return {count: values for count, values in found.items() if values}
-
-
-def _together(strata: Iterable[dict[float, int]]) -> dict[float, int]:
-    total: Counter[float] = Counter()
-    for stratum in strata:
-        total.update(stratum)
-    return dict(total)
+    found = {count: tally.n(("matched_kinds", kind, count, SHARE)) for count in counts}
+    return {count: n for count, n in found.items() if n}
 
 
 def _row(estimate: Estimate, **labels: object) -> dict[str, object]:

@@ -12,14 +12,20 @@ from lensbench.metrics.rundata import Block, Run
 from lensbench.metrics.tally import Tally
 
 STABLE = (1, 2, 4)
-#: Means over samples, in the order of the table; those of the other lenses come after them.
 ANSWERS = ("accuracy", "accuracy_lenient", "accuracy_generated", "accuracy_generated_lenient")
+#: In the order of the table; those of the other lenses come after them.
 METRICS = (
     *ANSWERS, "convergence_layer", "convergence_depth", "first_hit_layer",
     *(f"stable{k}_layer" for k in STABLE),
     "changes_of_mind", "found_and_lost", "last_block_js", "last_block_change", "early_exit_layer",
     "early_exit_agreement", "without_readable_gold", "without_content", "content_step_later",
     "answer_step_later",
+)  # fmt: skip
+#: Those that are 0 or 1 of a sample; of all others the mean is reported.
+SHARES = (
+    *ANSWERS, "found_and_lost", "last_block_change", "early_exit_agreement",
+    "without_readable_gold", "without_content", "content_step_later", "answer_step_later",
+    "raw_last_layer_agreement",
 )  # fmt: skip
 
 
@@ -85,19 +91,20 @@ def measure(block: Block, tally: Tally, table: pd.DataFrame, tau: float) -> None
         ("accuracy_generated_lenient", found, told),
     )
     for metric, of_samples, among in answers:
-        tally.mean(("summary", metric), of_samples, among)
+        tally.share(("summary", metric), of_samples, among)
     for metric, of_samples in values.items():
-        tally.mean(("summary", metric), of_samples)
+        note = tally.share if metric in SHARES else tally.mean
+        note(("summary", metric), of_samples)
     family = block.samples["family"].to_numpy(dtype=object)
     for metric, of_samples, among in answers:
         for one in set(family):
             for asked, mask in concepts.by_asked(block.asked, block.meta.languages):
                 key = ("accuracy_by_family", one, asked, metric)
-                tally.mean(key, of_samples, among & mask & (family == one))
+                tally.share(key, of_samples, among & mask & (family == one))
 
 
 def summary(run: Run, tally: Tally) -> list[pd.DataFrame]:
-    """Return one row a metric of a run: means over samples, and how many samples and forms.
+    """Return one row a metric of a run: means and shares of samples, how many, and forms.
 
     Args:
         run: one model on one dataset.

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lensbench.metrics import heads
-from lensbench.metrics.bootstrap import Estimate
+from lensbench.metrics.intervals import Estimate
 from lensbench.metrics.rundata import Block, Run
 from lensbench.metrics.tables import RUN_TABLES
 from lensbench.metrics.tally import Key, Tally

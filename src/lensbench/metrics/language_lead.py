@@ -14,8 +14,9 @@ are known of the gold concept alone, so "mass" has no floor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -24,7 +25,7 @@ import pandas as pd
 from lensbench.metrics.accuracy import language_of_hit
 from lensbench.metrics.concepts import ALL, by_asked, by_family, families, family_of
 from lensbench.metrics.rundata import Block, Run
-from lensbench.metrics.tally import Tally
+from lensbench.metrics.tally import Key, Tally
 
 #: Who is held against whom: first, second.
 PAIRS = (("zh", "en"), ("zh", "digit"), ("en", "digit"))
@@ -233,12 +234,26 @@ def measure(block: Block, tally: Tally) -> None:
     ]
     for first, second, arrival, values in _measured(block):
         for metric, of_gold in values.items():
+            note = _noting(tally, metric, arrival)
             of_samples = np.full(len(has), np.nan)
             of_samples[has] = of_gold
             told = ~np.isnan(of_samples)
             for family, name, among in groups:
                 key = ("language_lead", family, name, first, second, arrival, metric)
-                tally.mean(key, of_samples, among & told)
+                note(key, of_samples, among & told)
+
+
+def _noting(
+    tally: Tally, metric: str, arrival: str
+) -> Callable[[Key, np.ndarray, np.ndarray], None]:
+    """Return what notes a metric: a wrong answer's values are means over several answers."""
+    if metric == "net_first_over_other":
+        return partial(tally.mean, bounds=(-2.0, 2.0))
+    if not metric.endswith("share") and not metric.startswith(("share", "net")):
+        return tally.mean
+    if arrival.endswith(OTHER):
+        return partial(tally.mean, bounds=(-1.0, 1.0) if metric == "net_first" else (0.0, 1.0))
+    return tally.difference if metric == "net_first" else tally.share
 
 
 def language_lead(run: Run, tally: Tally) -> list[pd.DataFrame]:

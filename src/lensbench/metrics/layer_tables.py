@@ -21,25 +21,26 @@ def measure(block: Block, tally: Tally, tau: float) -> None:
     """
     first, has_gold = block.content, block.has_gold
     said, labels = block.strict, block.meta.languages
-    tally.mean(("by_layer", "accuracy"), said.right, said.readable)
+    tally.share(("by_layer", "accuracy"), said.right, said.readable)
     later = block.lenient
-    tally.mean(("by_layer", "accuracy_lenient"), later.right, later.readable)
+    tally.share(("by_layer", "accuracy_lenient"), later.right, later.readable)
     for metric, values in by_layer.averaged(first, tau).items():
-        tally.mean(("by_layer", metric), values)
+        note = tally.share if metric in by_layer.SHARES else tally.mean
+        note(("by_layer", metric), values)
     tally.median(("by_layer", "final_rank_median"), first.columns["final_rank"])
     tally.median(("by_layer", "gold_rank_median"), first.columns["gold_rank"], has_gold)
     for gold in set(block.gold[said.readable]):
         of_gold = said.readable & (block.gold == gold)
-        tally.mean(("accuracy_by_answer", gold), said.right, of_gold)
+        tally.share(("accuracy_by_answer", gold), said.right, of_gold)
     spoken = [(language, labels.index(language)) for language in _spoken(block.run)]
     for asked, mask in concepts.by_asked(block.asked, labels):
         for language, index in spoken:
             key = (asked, language)
             in_language = said.language == index
-            tally.mean(("accuracy_by_language", *key), in_language, said.readable & mask)
+            tally.share(("accuracy_by_language", *key), in_language, said.readable & mask)
             mass = first.concept_mass[:, :, index]
             tally.mean(("concept_mass", *key), mass, has_gold & mask)
-    tally.mean(("han_in_topk",), scripts.script_in_topk(first.top_id, block.vocabulary))
+    tally.share(("han_in_topk",), scripts.script_in_topk(first.top_id, block.vocabulary))
     tally.mean(("script_mass",), first.script_mass)
 
 

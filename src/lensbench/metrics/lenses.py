@@ -117,10 +117,10 @@ def measure(block: Block, tally: Tally) -> None:
             # Not the final token, but whatever the other lens has on top at the same layer.
             values["same_top1_as_main"] = reading.top1 == block.content.top1
         for metric, of_samples in values.items():
-            tally.mean(("lenses", lens, metric), of_samples)
+            tally.share(("lenses", lens, metric), of_samples)
         # By the token on top, not by its rank: a block that writes nothing ties all tokens.
         found = language_of_hit(reading.top1, gold, block.forms, block.meta.languages)
-        tally.mean(("lenses", lens, "first_token_accuracy"), found >= 0, block.has_gold)
+        tally.share(("lenses", lens, "first_token_accuracy"), found >= 0, block.has_gold)
         for metric in ("entropy_nats", "kl_to_final_nats"):
             tally.mean(("lenses", lens, metric), reading.columns[metric])
         tally.median(("lenses", lens), reading.columns["final_rank"])

@@ -57,6 +57,11 @@ class PatchData:
     sizes: list[tuple[int, int] | None]
 
     @property
+    def pictures(self) -> np.ndarray:
+        """Which picture each sample shows, [samples] texts."""
+        return self.samples["picture"].to_numpy(dtype=object)
+
+    @property
     def n_layers(self) -> int:
         """L: layers are 0 … L."""
         return self.meta.n_layers

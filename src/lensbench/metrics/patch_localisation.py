@@ -95,8 +95,9 @@ def localisation(data: PatchData, found: Found, boot: Bootstrap) -> pd.DataFrame
         if not by_sample:
             continue
         means = np.stack([np.mean(by_sample[sample], axis=0) for sample in sorted(by_sample)])
+        pictures = data.pictures[sorted(by_sample)]
         for place, metric in enumerate(("auc", "pointing", "best_iou", "chance")):
-            estimate = boot.mean(means[:, place])
+            estimate = boot.mean(means[:, place], pictures)
             frames.append(
                 along_layers(estimate, layers, of=kind, metric=metric).assign(
                     depth=layers / data.n_layers

@@ -41,7 +41,7 @@ def measured(data: PatchData, best: Best, found: Found) -> dict[str, np.ndarray]
 def by_region(data: PatchData, best: Best, found: Found, boot: Bootstrap) -> pd.DataFrame:
     """Return each value by view and region, and the paired difference border − inside.
 
-    All are means over the region's patches, samples resampled. The difference is taken over the
+    All are means over the region's patches, pictures resampled. The difference is taken over the
     samples that have patches both inside and on the border, the same ones on both sides. `n` counts
     the samples that have a patch there (of the difference: in both), `n_patches` their patches.
     """
@@ -54,7 +54,8 @@ def by_region(data: PatchData, best: Best, found: Found, boot: Bootstrap) -> pd.
         if kept.any():
             owner = np.array([number[sample] for sample in data.owner[kept]])
             here = {name: each[kept] for name, each in values.items()}
-            parts += _of_view(view, owner, found.region[kept], here, len(told), boot)
+            pictures = data.pictures[told]
+            parts += _of_view(view, owner, found.region[kept], here, pictures, boot)
     return pd.DataFrame(parts, columns=STUDY_TABLES["patch_by_region"][2:])
 
 
@@ -63,7 +64,7 @@ def _of_view(
     owner: np.ndarray,
     region: np.ndarray,
     values: dict[str, np.ndarray],
-    n: int,
+    pictures: np.ndarray,
     boot: Bootstrap,
 ) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
@@ -72,19 +73,24 @@ def _of_view(
         interval = (float(e.value), float(e.low), float(e.high))
         rows.append((view, name, metric, *interval, n_samples, n_patches))
 
+    n = len(pictures)
     wholes = {name: np.bincount(owner[region == name], minlength=n) for name in REGIONS}
     both = (wholes[BORDER] > 0) & (wholes[INSIDE] > 0)
     for metric, each in values.items():
+        share = metric not in ("probability", "best_layer")
         parts = {
             name: np.bincount(owner[region == name], each[region == name], minlength=n)
             for name in REGIONS
         }
         for name, whole in wholes.items():
-            if whole.any():
-                e = boot.ratio(parts[name], whole)
-                add(name, metric, e, int((whole > 0).sum()), int(whole.sum()))
+            there = whole > 0
+            if there.any():
+                bounds = (0.0, 1.0) if share else None
+                e = boot.ratio(parts[name][there], whole[there], pictures[there], bounds=bounds)
+                add(name, metric, e, e.n, int(whole.sum()))
         if both.any():
             border, inside = ((parts[name][both], wholes[name][both]) for name in (BORDER, INSIDE))
-            e = boot.ratio(*border, less=inside)
+            bounds = (-1.0, 1.0) if share else None
+            e = boot.ratio(*border, pictures[both], less=inside, bounds=bounds)
             add(DIFFERENCE, metric, e, e.n, int(border[1].sum() + inside[1].sum()))
     return rows

@@ -148,7 +148,7 @@ def _best_table(data: PatchData, best: Best, found: Found) -> pd.DataFrame:
 
 
 def _summary(data: PatchData, best: Best, boot: Bootstrap) -> pd.DataFrame:
-    """Return means over patches, by view; samples resampled, patches where there is one sample."""
+    """Return means over patches, by view; pictures resampled."""
     masks = data.view_masks()
     parts = [
         _of_view(data, best, mask, boot).assign(view_name=view) for view, mask in masks.items()
@@ -168,17 +168,16 @@ def _of_view(data: PatchData, best: Best, kept: np.ndarray, boot: Bootstrap) -> 
         "share_empty": best.empty,
         "probability": best.probability,
     }
-    alone = len(data.samples) == 1
     # Samples without a patch of this view say nothing of it.
-    _, owner = np.unique(data.owner[kept], return_inverse=True)
-    owner = np.arange(len(owner)) if alone else owner
-    n = int(owner.max()) + 1
-    wholes = np.bincount(owner, minlength=n)
+    samples, owner = np.unique(data.owner[kept], return_inverse=True)
+    pictures = data.pictures[samples]
+    wholes = np.bincount(owner)
     rows: list[tuple[str, float, float, float, int, str]] = []
-    over = "patches" if alone else "samples"
     for metric, each in values.items():
-        e = boot.ratio(np.bincount(owner, each[kept].astype(np.float64), minlength=n), wholes)
-        rows.append((metric, float(e.value), float(e.low), float(e.high), e.n, over))
+        parts = np.bincount(owner, each[kept].astype(np.float64))
+        bounds = (0.0, 1.0) if metric.startswith("share") else None
+        e = boot.ratio(parts, wholes, pictures, bounds=bounds)
+        rows.append((metric, float(e.value), float(e.low), float(e.high), e.n, "samples"))
     for metric, mask in (
         ("n_patches", np.ones(len(late), dtype=bool)),
         ("n_last_third", late),

@@ -20,7 +20,7 @@ from lensbench.trace_stream import BLOCK, column, sample_ids, stream
 
 SAMPLES = (
     "gold", "language", "family", "asked", "generated", "generated_ids", "generated_ends",
-    "n_tokens", "n_image_tokens", "grid_h", "grid_w", "rejected",
+    "n_tokens", "n_image_tokens", "grid_h", "grid_w", "rejected", "picture",
 )  # fmt: skip
 _SINGLE = (
     "entropy_nats", "kl_to_final_nats", "js_to_final_nats", "final_id", "final_rank", "gold_rank",
@@ -181,9 +181,10 @@ def _groups(
     """
     read, golds = dict.fromkeys(folders, 0), set()
     counts: Counter[tuple[str, str, str]] = Counter()
+    pictures: Counter[str] = Counter()
     n_rejected, why, seen = 0, "", True
     for folder in folders:
-        wanted = ("gold", "language", "family", "n_image_tokens", "rejected")
+        wanted = ("gold", "language", "family", "n_image_tokens", "rejected", "picture")
         for found in stream(folder, {"samples": wanted}):
             frame = found["samples"].select(list(wanted)).to_pandas()
             golds.update(frame["gold"])
@@ -194,8 +195,10 @@ def _groups(
             kept = frame[~out]
             read[folder] += len(kept)
             seen &= bool((kept["n_image_tokens"] > 0).all())
+            pictures.update(kept["picture"])
             counts.update(zip(kept["gold"], kept["language"], kept["family"], strict=True))
-    groups = Groups(dict(counts), n_rejected, seen)
+    shared = {picture: often for picture, often in pictures.items() if often > 1}
+    groups = Groups(dict(counts), n_rejected, seen, shared)
     n = groups.n + n_rejected
     if not groups.n:
         because = f", the first because {why}" if n else ""

@@ -1,9 +1,10 @@
-"""How often each sample is in each resample: the Poisson bootstrap, drawn from the sample's name.
+"""How often each picture is in each resample: the Poisson bootstrap, drawn from its name.
 
-A resample of n samples holds each one Binomial(n, 1/n) times; the Poisson bootstrap draws that
-number as Poisson(1) instead, of each sample by itself. So samples can be added up in blocks of any
-size and order, in one pass and constant memory, and every metric, group and model resamples alike:
-a difference of two of them, resample by resample, is paired.
+A resample of n pictures holds each one Binomial(n, 1/n) times; the Poisson bootstrap draws that
+number as Poisson(1) instead, of each picture by itself, and all samples that show it come with it.
+So samples can be added up in blocks of any size and order, in one pass and constant memory, and
+every metric, group and model resamples alike: a difference of two of them, resample by resample, is
+paired.
 
 Source: Hanley and MacGibbon 2006, Creating non-parametric bootstrap samples using Poisson
 frequencies; Chamandy et al. 2012, Estimating uncertainty for massive data streams.
@@ -25,14 +26,14 @@ _STEP, _FIRST, _SECOND = (
 )
 
 
-def multiplicities(sample_ids: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Return how often each sample is in each resample, [n, resamples], whole numbers from 0.
+def multiplicities(pictures: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return how often each picture is in each resample, [n, resamples], whole numbers from 0.
 
-    The row of a sample depends on its id, the seed and nothing else; a smaller number of resamples
-    is a beginning of a larger one.
+    The row of a picture depends on its name, the seed and nothing else; a smaller number of
+    resamples is a beginning of a larger one.
 
     Args:
-        sample_ids: [n] texts.
+        pictures: [n] texts.
         resamples: how many.
         seed: of the draws.
     """
@@ -40,7 +41,7 @@ def multiplicities(sample_ids: np.ndarray, resamples: int, seed: int) -> np.ndar
     keys = np.frombuffer(
         b"".join(
             hashlib.blake2b(str(name).encode(), digest_size=8, key=salt).digest()
-            for name in sample_ids
+            for name in pictures
         ),
         dtype="<u8",
     )

@@ -159,14 +159,14 @@ def _reduced(
     """Return the tables of a run but the one that is as long as it, whose rows are given away."""
     options = options or MetricOptions()
     run, meta = shards.run, shards.run.meta
-    tally = Tally(options.seed, options.resamples, options.confidence)
+    tally = Tally(options.seed, options.resamples, options.confidence, run.groups.of_picture)
     kinds = head_tables.head_kinds(meta, shards.head_masses() if meta.head_layers else ())
     examples = _Examples(options.examples)
     for block in shards.blocks(heads=HEADS if kinds else ()):
         table = depths.depths(block)
         write(finished(PER_SAMPLE, [table], meta.model, meta.dataset))
         examples.take(block)
-        tally.begin(block.samples["sample_id"].to_numpy(dtype=object))
+        tally.begin(block.pictures)
         depths.measure(block, tally, table, options.early_exit)
         layer_tables.measure(block, tally, options.early_exit)
         for measure in (lenses, language_lead, answer_path, counting):

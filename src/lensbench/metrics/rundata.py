@@ -115,11 +115,13 @@ class Groups:
         counts: (gold, language, family) → samples that could be read.
         n_rejected: how many could not.
         all_seen: whether every sample that could be read has an image.
+        of_picture: picture → samples that show it, where they are more than one.
     """
 
     counts: Mapping[tuple[str, str, str], int]
     n_rejected: int = 0
     all_seen: bool = False
+    of_picture: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -277,6 +279,11 @@ class Block:
     def _content_steps(self) -> list[int | None]:
         pairs = zip(self.samples["generated"], self.samples["generated_ends"], strict=True)
         return [content_step(text, ends) for text, ends in pairs]
+
+    @cached_property
+    def pictures(self) -> np.ndarray:
+        """Which picture each sample shows, [n] texts."""
+        return self.samples["picture"].to_numpy(dtype=object)
 
     @cached_property
     def gold(self) -> np.ndarray:

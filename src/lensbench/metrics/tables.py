@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype
 
-from lensbench.metrics.bootstrap import Estimate
+from lensbench.metrics.intervals import Estimate
 
 _RUN = ["model", "dataset"]
 _INTERVAL = ["value", "low", "high", "n"]

@@ -15,9 +15,10 @@ import pandas as pd
 
 from lensbench.errors import DataError
 from lensbench.metrics.accuracy import generated_is_gold, is_told
-from lensbench.metrics.bootstrap import Bootstrap, Estimate
+from lensbench.metrics.bootstrap import Bootstrap
 from lensbench.metrics.concepts import ALL, by_asked, by_family, families, family_of
 from lensbench.metrics.convergence import convergence_layer, hits
+from lensbench.metrics.intervals import Estimate
 from lensbench.metrics.options import MetricOptions
 from lensbench.metrics.reading import open_run
 from lensbench.metrics.rundata import Block
@@ -28,6 +29,8 @@ from lensbench.metrics.tables import along_layers
 NATIVE, BLANK = "native", "blank"
 #: Samples that aren't asked for a Chinese answer: Han there is none that was asked for.
 HAN_ASKED, NOT_ASKED = "zh", "not zh"
+#: Metrics that are 0 or 1 of a sample.
+SHARES = ("accuracy", "accuracy_generated")
 #: Han among the first k, for these k.
 RANKS = (1, 5)
 
@@ -163,23 +166,33 @@ def _by_variant(runs: Mapping[str, Block], boot: Bootstrap) -> list[pd.DataFrame
             among = _in_family(run, family)
             estimates: dict[str, Estimate] = {}
             for metric, (has, values) in measured[variant].items():
-                if (has & among).any():
-                    estimates[metric] = boot.mean(values[has & among])
+                share = metric in SHARES
+                if (told := has & among).any():
+                    note = boot.share if share else boot.mean
+                    estimates[metric] = note(values[told], run.pictures[told])
                 native_has, native_values = measured[NATIVE][metric]
                 both = (has & among)[here] & native_has[there]
                 if variant != NATIVE and both.any():
                     difference = (values[here] - native_values[there])[both]
-                    estimates[f"{metric}_minus_native"] = boot.mean(difference)
+                    note = boot.difference if share else boot.mean
+                    pictures = native.pictures[there][both]
+                    estimates[f"{metric}_minus_native"] = note(difference, pictures)
             unasked = among & (_asked(run) != HAN_ASKED)
             both = unasked[here]
             for metric, by_layer in han[variant].items():
                 name = f"{metric}_max_not_zh"
                 if unasked.any():
-                    estimates[name] = boot.of_means(by_layer[unasked], _highest)
+                    estimates[name] = boot.of_means(
+                        by_layer[unasked], _highest, run.pictures[unasked], (0.0, 1.0)
+                    )
                 if variant != NATIVE and both.any():
                     both_layers = [by_layer[here][both], han[NATIVE][metric][there][both]]
-                    e = boot.of_means(np.concatenate(both_layers, axis=1), _difference_of_highest)
-                    estimates[f"{name}_minus_native"] = e
+                    estimates[f"{name}_minus_native"] = boot.of_means(
+                        np.concatenate(both_layers, axis=1),
+                        _difference_of_highest,
+                        native.pictures[there][both],
+                        (-1.0, 1.0),
+                    )
             rows += [
                 (family, variant, metric, float(e.value), float(e.low), float(e.high), e.n)
                 for metric, e in estimates.items()
@@ -230,14 +243,18 @@ def _han_floor(runs: Mapping[str, Block], boot: Bootstrap) -> list[pd.DataFrame]
             random = np.full(len(native.layers), np.nan)
             if metric == "han_mass":
                 random = native.run.floor[:, native.meta.scripts.index("Han")]
-            estimates = {NATIVE: boot.mean(values[among])}
+            share = metric != "han_mass"
+            note = boot.share if share else boot.mean
+            estimates = {NATIVE: note(values[among], native.pictures[among])}
             if BLANK in han:
                 here, there = _common(runs[BLANK], native)
                 both = among[there]
                 blank = han[BLANK][metric][here][both]
                 if both.any():
-                    estimates[BLANK] = boot.mean(blank)
-                    estimates["excess"] = boot.mean(values[there][both] - blank)
+                    pictures = native.pictures[there][both]
+                    estimates[BLANK] = note(blank, pictures)
+                    less = boot.difference if share else boot.mean
+                    estimates["excess"] = less(values[there][both] - blank, pictures)
             parts += [
                 along_layers(
                     e, native.layers, family=family, asked=asked, metric=metric, variant=name
