@@ -83,7 +83,7 @@ for model in models:
 # ## All samples
 #
 # How far down the answer is, by layer and lens, and in how many samples it is on top. Bands and
-# brackets are 95 % bootstrap intervals over samples.
+# brackets are 95 % intervals.
 
 # %%
 if models:

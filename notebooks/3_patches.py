@@ -59,9 +59,8 @@ prose.say(patch_prose.HOW_TO_IMPORT) if beside.empty else prose.grid(patch_prose
 #
 # The last third are the layers from two thirds of the depth on: 22 to 32 of 32. A picture that a
 # model sees twice is counted twice, apart: over the patches of the overview, and over those of the
-# tiles. The intervals draw pictures. Of one picture there is nothing to draw but its patches, as if
-# each were by itself; neighbours say much the same, so that such an interval is too narrow, and it
-# says nothing of other pictures.
+# tiles. The intervals draw pictures, not patches: neighbours say much the same. Of one picture the
+# interval of a share is nearly as wide as can be, for it says little of other pictures.
 
 # %%
 prose.say(patch_prose.late_sentences(tables["patch_summary"]) or patch_prose.HOW_TO_SEE_SCENES)

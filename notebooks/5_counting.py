@@ -85,7 +85,7 @@ def side_by_side(rows, index, metrics):
 # %% [markdown]
 # ## Sizes and families side by side
 #
-# One row a run: value, 95 % bootstrap interval over samples, number of samples. *Written* is what
+# One row a run: value, 95 % interval, number of samples. *Written* is what
 # the model wrote, *last layer* the likeliest first token. The convergence layer is the one from
 # which on that token stays on top; as depth it is divided by the number of layers. All questions
 # of a dataset are in this table, those of drawn scenes that ask for a color among them; the second

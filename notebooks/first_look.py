@@ -32,7 +32,7 @@ sorted(tables)
 # %% [markdown]
 # ## Every run in one row
 #
-# `value` is the mean over the samples; `low` and `high` bound its bootstrap interval.
+# `value` is the mean over the samples or a share of them; `low` and `high` bound its 95 % interval.
 
 # %%
 summary = tables["summary"].pivot_table(

@@ -24,6 +24,7 @@ ROW = {
     "sample_id": "scenes-00001",
     "kind": "image",
     "image": "images/a.png",
+    "picture": "scenes-00001",
     "prompt": "How many?",
     "style": "chat",
     "gold": "number:3",
@@ -190,6 +191,21 @@ def test_the_manifest_depends_on_the_bytes_of_its_pictures(tmp_path: Path) -> No
     (tmp_path / "images" / "a.png").write_bytes(b"First")
     write_manifest(tmp_path, pd.DataFrame(rows))
     assert (tmp_path / "manifest.parquet").read_bytes() != first
+
+
+def test_samples_that_show_one_picture_are_named_so(tmp_path: Path) -> None:
+    """By content, so that a copy under another name is the same picture; a torn one by its path."""
+    (tmp_path / "images").mkdir()
+    for name, content in (("a", b"first"), ("b", b"other"), ("copy", b"first")):
+        (tmp_path / "images" / f"{name}.png").write_bytes(content)
+    shows = {"5": "a", "2": "copy", "3": "b", "1": "torn", "4": "torn"}
+    rows = [{**ROW, "sample_id": k, "image": f"images/{v}.png"} for k, v in shows.items()]
+    words = {**ROW, "kind": "text", "image": None, "objects": "[]"}
+    rows += [{**words, "sample_id": one} for one in ("0", "6")]
+    # What the frame says of it counts for nothing.
+    write_manifest(tmp_path, pd.DataFrame(rows))
+    found = read_manifest(tmp_path).set_index("sample_id")["picture"].to_dict()
+    assert found == {"0": "0", "1": "1", "2": "2", "3": "3", "4": "1", "5": "2", "6": "6"}
 
 
 def test_what_selected_the_samples_is_part_of_the_manifest(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from metric_runs import Made
 
 from lensbench.errors import DataError, TraceError
 from lensbench.metrics import by_layer, depths
+from lensbench.metrics.intervals import wilson
 from lensbench.metrics.run import MetricOptions, compute_run, write_run
 from lensbench.metrics.run import make_run as make_metrics
 from lensbench.metrics.tables import RUN_TABLES
@@ -357,6 +358,37 @@ def test_one_sample_has_no_interval_of_means_and_a_wide_one_of_shares(tmp_path: 
         # Of none or one of one: from 0 to .793, or from .207 to 1.
         assert table["width"][of].to_numpy() == pytest.approx(0.79346, abs=1e-5)
     assert (tables["heads"]["n"] == 1).all()
+
+
+def test_samples_of_one_picture_in_two_shards_are_a_cluster(scenes: Made, tmp_path: Path) -> None:
+    """Every picture is shown in both shards: the interval is of the effective n, not of n."""
+
+    def paired(tables: dict[str, pd.DataFrame]) -> None:
+        names = tables["samples"]["sample_id"].str[-5:].astype(int) % 20  # of 40
+        tables["samples"]["picture"] = [f"p{name:05d}" for name in names]
+
+    shards = edited(scenes, tmp_path, paired)
+    tables = compute_run(shards, scenes.model_folder, FEW)
+    samples = pd.concat([read_table(shard, "samples") for shard in shards])
+    ends = pd.concat([read_table(shard, "trajectory", step=0) for shard in shards])
+    ends = ends[ends["layer"] == ends["layer"].max()].set_index("sample_id")
+    gold = samples.set_index("sample_id").loc[ends.index]
+    usable = (ends["gold_rank"] >= 0).to_numpy()
+    right = [
+        final in {TOKEN_ID[text] for texts in CONCEPTS[concept].values() for text in texts}
+        for final, concept in zip(ends["final_id"], gold["gold"], strict=True)
+    ]
+    own = pd.Series(right, dtype=float)[usable].groupby(gold["picture"].to_numpy()[usable])
+    k, n = own.sum().to_numpy(), own.count().to_numpy()
+    assert n.max() > 1
+    share, c = k.sum() / n.sum(), len(n)
+    v = c / (c - 1) * ((k - share * n) ** 2).sum() / n.sum() ** 2
+    low, high = wilson(np.array(share), min(share * (1 - share) / v, n.sum()), 0.95)
+    row = tables["summary"].set_index("metric").loc["accuracy"]
+    assert (row["value"], row["n"]) == (pytest.approx(share), n.sum())
+    assert (row["low"], row["high"]) == pytest.approx((low, high))
+    plain = scenes.tables["summary"].set_index("metric").loc["accuracy"]
+    assert (plain["low"], plain["high"]) == pytest.approx(wilson(np.array(share), n.sum(), 0.95))
 
 
 def edited(

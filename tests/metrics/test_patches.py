@@ -223,7 +223,7 @@ def test_views_are_summed_up_apart_and_together(tmp_path: Path) -> None:
     assert set(summary.loc["tiles"].loc[["best_layer", "share_empty"], "n"]) == {2}
     one = write_patches(tmp_path / "b", [says], views=(whole, tiles))
     alone = compute_patches([one])["patch_summary"].set_index(["view_name", "metric"])
-    assert alone.loc[("tiles", "best_layer"), ["value", "n", "over"]].tolist() == [1, 2, "patches"]
+    assert alone.loc[("tiles", "best_layer"), ["value", "n", "over"]].tolist() == [1, 1, "samples"]
     # Seen once, a picture has no view beside all.
     single = compute_patches([write_patches(tmp_path / "c", [says_at({}, {})])])["patch_summary"]
     assert set(single["view_name"]) == {"all"}

@@ -11,7 +11,7 @@ from lensbench.figures.frames import counting
 CAPTION = (
     "Accuracy at the last layer and convergence layer (as depth, layer ÷ number of layers) with "
     "the picture's longer side shrunk to so many pixels before the model's own processor, native, "
-    "and replaced by a blank one (mean over samples, 95 % bootstrap interval). Counting questions, "
+    "and replaced by a blank one (mean over samples, 95 % interval). Counting questions, "
     "all questions of a dataset without them."
 )
 INPUTS = ("by_variant",)

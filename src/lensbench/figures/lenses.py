@@ -14,7 +14,7 @@ from lensbench.figures import layout, style
 from lensbench.figures.by_dataset import rank_axis
 
 CAPTION = (
-    "Share of samples whose top-1 token is the final one, by layer and lens (95 % bootstrap "
+    "Share of samples whose top-1 token is the final one, by layer and lens (95 % "
     "interval). Normed: the residual stream read through the final norm, as in every other figure. "
     "Raw: the same stream without it, at the last layer too, where the top-1 token then need not "
     "be the model's own. Attention and MLP: what that part of a block writes, read by itself "

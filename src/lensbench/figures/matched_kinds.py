@@ -14,7 +14,7 @@ from lensbench.figures import layout, style
 CAPTION = (
     "Simple against complex counting questions (a complex one names an attribute or more): "
     "accuracy at the last layer and convergence depth, and complex less simple, with 95 % "
-    "bootstrap intervals. Filled: both kinds weighted to the same counts; hollow: as they are."
+    "intervals. Filled: both kinds weighted to the same counts; hollow: as they are."
 )
 INPUTS = ("matched_kinds",)
 METRICS = {"accuracy": "accuracy", "convergence_depth": "convergence depth"}

@@ -30,7 +30,7 @@ NATIVE, BLANK = "native", "blank"
 #: Samples that aren't asked for a Chinese answer: Han there is none that was asked for.
 HAN_ASKED, NOT_ASKED = "zh", "not zh"
 #: Metrics that are 0 or 1 of a sample.
-SHARES = ("accuracy", "accuracy_generated")
+SHARES = ("accuracy", "accuracy_generated", "accuracy_generated_lenient")
 #: Han among the first k, for these k.
 RANKS = (1, 5)
 
@@ -243,8 +243,8 @@ def _han_floor(runs: Mapping[str, Block], boot: Bootstrap) -> list[pd.DataFrame]
             random = np.full(len(native.layers), np.nan)
             if metric == "han_mass":
                 random = native.run.floor[:, native.meta.scripts.index("Han")]
-            share = metric != "han_mass"
-            note = boot.share if share else boot.mean
+            counted = metric != "han_mass"
+            note = boot.share if counted else boot.mean
             estimates = {NATIVE: note(values[among], native.pictures[among])}
             if BLANK in han:
                 here, there = _common(runs[BLANK], native)
@@ -253,7 +253,7 @@ def _han_floor(runs: Mapping[str, Block], boot: Bootstrap) -> list[pd.DataFrame]
                 if both.any():
                     pictures = native.pictures[there][both]
                     estimates[BLANK] = note(blank, pictures)
-                    less = boot.difference if share else boot.mean
+                    less = boot.difference if counted else boot.mean
                     estimates["excess"] = less(values[there][both] - blank, pictures)
             parts += [
                 along_layers(

@@ -65,7 +65,7 @@ TABLES: dict[str, TableSpec] = {
             "accuracy_by_family", ("accuracy_by_family",), build.accuracy_by_family,
             render.accuracy_by_family, "Accuracy by kind of question",
             "Accuracy of the last layer's tokens and of the text written, strict and lenient. In "
-            "brackets: 95 % bootstrap intervals. Counts are of 0 to 5, large counts beyond.",
+            "brackets: 95 % intervals. Counts are of 0 to 5, large counts beyond.",
         ),
         TableSpec(
             "gates", ("gates",), build.gates, render.gates, "Gate",
