@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pytest
@@ -16,6 +17,7 @@ from lensbench.errors import TraceError
 from lensbench.files import atomic_path
 from lensbench.made import digest_of_traces, staged
 from lensbench.paper import PARTS
+from lensbench.verify.seals import check_seals
 from lensbench.whole import require_whole
 
 
@@ -142,3 +144,41 @@ def test_every_stage_that_writes_is_sealed() -> None:
     writing = [one for one in stages if one and "out" in inspect.signature(one).parameters]
     assert len(writing) > 20
     assert [one.__name__ for one in writing if not hasattr(one, "__wrapped__")] == []
+
+
+@staged
+def learn(source: str, out: Path, options: str = "{}", file: Path | None = None) -> None:
+    """Write a file into a folder."""
+    write(out / "gate.json", "{}")
+
+
+@pytest.mark.parametrize("own", ["folder", "gguf", "questions", "file"])
+def test_somebody_s_own_files_are_noted_and_told_once_they_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    weights = Path("mine") / "a.bin"
+    weights.write_text("one")
+    place = "mine" if own == "folder" else "mine/a.bin"
+    given: dict[str, Any] = {"source": "hub:x/y"}
+    given |= {"source": f"{own}:{place}"} if own in ("folder", "gguf") else {}
+    given |= {"options": json.dumps({own: place, "folder": 5})} if own == "questions" else {}
+    given |= {"file": Path(place)} if own == "file" else {}
+    learn(out=Path("results/models/a"), **given)
+    absent: set[str] = set()
+    assert list(check_seals(Path("results"), set(), absent)) == []
+    before = weights.stat()
+    weights.write_text("two")
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    # From another folder, too: it is looked for beside the results.
+    monkeypatch.chdir("/")
+    (problem,) = check_seals(tmp_path / "results", set(), absent)
+    assert problem.path == tmp_path / "results/models/a/gate.json"
+    assert problem.what == f"was made from {place}, which is another now"
+    assert not absent
+    monkeypatch.chdir(tmp_path)
+    weights.unlink()
+    weights.parent.rmdir()
+    assert list(check_seals(tmp_path / "results", set(), absent)) == []
+    assert absent == {place}
