@@ -113,7 +113,7 @@ def test_a_hostile_name_stays_in_its_cell(tmp_path: Path) -> None:
         frames = {key: frame.replace("smollm2-135m", token) for key, frame in FRAMES.items()}
         tex = make_table("summary", frames, tmp_path / "t")[1].read_text(encoding="utf-8")
         rows = [line for line in tex.splitlines() if line.endswith("\\\\")]
-        assert all(len(re.findall(r"(?<!\\)&", row)) == 11 for row in rows)
+        assert all(len(re.findall(r"(?<!\\)&", row)) == 12 for row in rows)
 
 
 def test_summary_holds_the_tables_own_numbers(tmp_path: Path) -> None:
@@ -124,6 +124,16 @@ def test_summary_holds_the_tables_own_numbers(tmp_path: Path) -> None:
     assert (row["accuracy"], row["n"]) == (accuracy["value"], accuracy["n"])
     assert row["accuracy_low"] == pytest.approx(accuracy["low"])
     assert "0.93 {\\footnotesize[0.84, 1.02]}" in tex.read_text(encoding="utf-8")
+
+
+def test_summary_has_the_share_of_answers_not_understood(tmp_path: Path) -> None:
+    summary = FRAMES["summary"].copy()
+    counted = (summary["metric"] == "n_answers_not_understood") & (summary["dataset"] == "facts")
+    summary.loc[counted, ["value", "n"]] = [2.0, 80]
+    csv, tex = make_table("summary", {**FRAMES, "summary": summary}, tmp_path / "t")
+    shares = pd.read_csv(csv).set_index("dataset")["not_understood"]
+    assert (shares["facts"], set(shares.drop("facts"))) == (0.025, {0.0})
+    assert r"not understood" in tex.read_text("utf-8")
 
 
 def test_summary_has_the_share_of_the_rejected(tmp_path: Path) -> None:

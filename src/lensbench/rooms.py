@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parent
 # nothing in what is made.
 _BASE = ("files.py", "errors.py")
 _WORDS = ("scripts.py", "lexicon.py", "yamls.py", "data/lexicon.yaml")
+_ANSWERS = ("answers.py", "data/answers.yaml")
 _PARQUET = ("parquets.py", "parquet_pages.py", "footers.py", "thrift.py")
 _TRACE = (
     *("trace.py", "trace_meta.py", "trace_schema.py", "trace_checks.py", "trace_stream.py"),
@@ -27,7 +28,7 @@ _EXTRACT = (
     *("datasets/manifest.py", "extract.py", "part.py", "feed.py", "tracing.py", "variants.py"),
     "provenance.py",
 )
-_METRICS = (*_BASE, *_WORDS, *_TRACE, "pixels.py", "models/checks.py", "metrics")
+_METRICS = (*_BASE, *_WORDS, *_ANSWERS, *_TRACE, "pixels.py", "models/checks.py", "metrics")
 _METRIC_TABLES = tuple(
     f"metrics/{name}.py" for name in ("convergence", "intervals", "study_tables", "tables")
 )
@@ -43,7 +44,7 @@ _TOLD = (
 )
 ROOMS = {
     "dataset": (
-        *(*_BASE, *_WORDS, *_PARQUET),
+        *(*_BASE, *_WORDS, *_ANSWERS, *_PARQUET),
         *("data/facts.yaml", "data/sources.csv", "datasets", "downloads", "pixels.py"),
     ),
     "model": _MODEL,

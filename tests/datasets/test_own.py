@@ -127,12 +127,15 @@ def test_answers_of_other_questions(tmp_path: Path, photos: Path) -> None:
             ("What color is the hat?", "dark red"),
             ("Which film is it?", "12 Monkeys"),
             ("What number is on it?", "21"),
+            ("How many hats?", "red"),
             ("帽子是什么颜色？", "红色的"),
         )
     )
     manifest = read_manifest(asked(tmp_path, photos, text))
-    assert manifest["gold"].tolist() == [UNREAD, "color:red", UNREAD, "number:21", "color:red"]
-    assert manifest["language"].tolist() == ["en", "en", "en", "digit", "zh"]
+    assert manifest["gold"].tolist() == [
+        UNREAD, "color:red", UNREAD, "number:21", UNREAD, "color:red",
+    ]  # fmt: skip
+    assert manifest["language"].tolist() == ["en", "en", "en", "digit", "en", "zh"]
 
 
 def test_values_of_json_are_answers_as_their_texts_are(tmp_path: Path, photos: Path) -> None:

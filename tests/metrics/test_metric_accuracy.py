@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from tests.metrics.hand_runs import hand_run
 
+from lensbench.answers import UNREAD
 from lensbench.metrics.accuracy import generated_is_gold, is_told, language_of_hit
-from lensbench.metrics.concepts import by_asked, forms_kept, languages_with_forms
+from lensbench.metrics.concepts import by_asked, families, forms_kept, languages_with_forms
+from lensbench.metrics.depths import summary
+from lensbench.metrics.tally import Tally
 
 LANGUAGES = ("digit", "en", "zh")
 COLUMNS = ["concept", "language", "form", "token_id", "kept"]
@@ -81,6 +85,15 @@ def test_generated_text(text: str, concept: str, strict: bool, lenient: bool) ->
 def test_golds_that_a_written_answer_can_name() -> None:
     gold = np.array(["number:3", "number:99", "capital:nyc", "color:x", ""], dtype=object)
     assert is_told(gold, FORMS).tolist() == [True, True, True, False, False]
+
+
+def test_answers_that_are_not_understood_are_counted_in_the_summary() -> None:
+    block = hand_run([["·", " three"]] * 9, ["number:3"] * 2 + [UNREAD] * 6 + [""])
+    (table,) = summary(block.run, Tally(0, 10))
+    row = table.set_index("metric").loc["n_answers_not_understood"]
+    assert row[["value", "n"]].tolist() == [6, 9]
+    # They are no family of answers, which would have rows of its own.
+    assert families(block.run.groups.golds | {"color:red": 5, "day:monday": 5}) == ["color", "day"]
 
 
 def test_forms_kept_are_counted_over_the_gold_concepts_alone() -> None:

@@ -266,9 +266,8 @@ def _gold(sample: Asked, lexicon: Lexicon) -> tuple[str, str]:
     """
     if not sample.answer:
         return "", "en"
-    kinds = ("count", None) if asks_count(sample.words) else (None,)
-    readings = (read_answer(sample.answer, kind, lexicon) for kind in kinds)
-    reading = next(filter(None, readings), None)
+    kind = "count" if asks_count(sample.words) else None
+    reading = read_answer(sample.answer, kind, lexicon)
     return (reading.concept, reading.language) if reading else (UNREAD, "en")
 
 

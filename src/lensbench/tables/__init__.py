@@ -39,7 +39,9 @@ TABLES: dict[str, TableSpec] = {
             "convergence depth (layer ÷ number of layers), first layer where the final token is "
             "top-1, changes of mind after it, and the share of samples whose top-1 token the last "
             "block changes; n is the number of samples, rejected the share of all that could not "
-            "be read (a damaged picture, a prompt too long). In brackets: 95 % intervals.",
+            "be read (a damaged picture, a prompt too long), not understood the share of samples "
+            "whose given answer is no number, color or other word of the lexicon. In brackets: "
+            "95 % intervals.",
         ),
         TableSpec(
             "language", ("han_in_topk", "script_mass", "concept_mass"), build.language,

@@ -28,12 +28,13 @@ def summary(frames: Frames) -> pd.DataFrame:
         run = of_run(table, model, dataset).set_index("metric")
         # Where no answer is known there is no accuracy, but all else is of the same samples.
         n = run["n"].get("accuracy", run["n"].get("convergence_depth", float("nan")))
-        rejected = run["value"].get("n_rejected", float("nan"))
+        shares = run["value"] / run["n"]
         rows.append({
             "dataset": dataset, "model": model, **_with_bounds(run, SUMMARY_METRICS), "n": n,
-            "rejected": rejected / run["n"].get("n_rejected", float("nan")),
+            "not_understood": shares.get("n_answers_not_understood", float("nan")),
+            "rejected": shares.get("n_rejected", float("nan")),
         })  # fmt: skip
-    columns = ["dataset", "model", *_bounded(SUMMARY_METRICS), "n", "rejected"]
+    columns = ["dataset", "model", *_bounded(SUMMARY_METRICS), "n", "not_understood", "rejected"]
     return pd.DataFrame(rows, columns=columns)
 
 

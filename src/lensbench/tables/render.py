@@ -77,13 +77,16 @@ def summary(frame: pd.DataFrame) -> str:
             *(with_interval(row, metric) if metric in with_band else
               number(row[metric], 1 if metric == "first_hit_layer" else 2)
               for metric in SUMMARY_METRICS),
-            number(row["n"], 0), percent(row["rejected"]),
+            number(row["n"], 0), percent(row["not_understood"]), percent(row["rejected"]),
         ]
         for dataset, (_, row) in zip(_grouped(frame), frame.iterrows(), strict=True)
     ]  # fmt: skip
-    header = ["dataset", "model", *(heads[metric] for metric in SUMMARY_METRICS), "$n$", "rejected"]
+    header = [
+        "dataset", "model", *(heads[metric] for metric in SUMMARY_METRICS), "$n$",
+        "not understood", "rejected",
+    ]  # fmt: skip
     columns = "ll" + "".join("l" if metric in with_band else "r" for metric in SUMMARY_METRICS)
-    return tabular(header, rows, columns + "rr", note="No run was summarized.")
+    return tabular(header, rows, columns + "rrr", note="No run was summarized.")
 
 
 def _at(row: pd.Series, value: str, layer: str) -> str:
