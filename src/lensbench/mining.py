@@ -3,7 +3,8 @@
 The unit is the sample: a token counts once for a sample, however many of its layers have it among
 the first k. Every token × answer pair is one 2 × 2 table of samples (has the token or not, has the
 answer or not) and one one-sided Fisher exact test; a token that is there for any input goes with no
-answer. The unit being the sample, the layers of one sample are no repeated evidence.
+answer. The unit being the sample, the layers of one sample are no repeated evidence; but samples
+that show the same picture are, and p is too small where there are such.
 
 Sources: Fisher 1935, The Design of Experiments (exact test); Benjamini and Hochberg 1995 for q;
 Church and Hanks 1990 for pointwise mutual information.
