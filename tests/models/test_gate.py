@@ -24,7 +24,7 @@ def test_text_families_pass(family):
     report = run_gate(text_model(family)).require()
     values = {check.name: check.value for check in report.checks}
     assert values["hooks_change_nothing"] == 0
-    assert values["attention_is_eager"] < 1e-5
+    assert values["attention_is_softmax"] < 1e-5
 
 
 @pytest.mark.parametrize("family", ["llava", "onevision", "qwen2vl"])
@@ -125,7 +125,7 @@ def test_attention_without_a_mask_is_refused():
     try:
         loaded = text_model("llama")
         loaded.model.config._attn_implementation_internal = "maskless"
-        assert {"attention_is_eager", "padding_changes_nothing"} <= set(failing(loaded))
+        assert {"attention_is_softmax", "padding_changes_nothing"} <= set(failing(loaded))
     finally:
         del AttentionInterface._global_mapping["maskless"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,19 +12,20 @@ from lensbench.errors import GateError
 
 #: Steps that are generated to check a model.
 STEPS = 2
-#: Largest |Δ log-probability| between the readout of the last layer and the model's own logits.
+#: Distance from 1 to the next number, by dtype.
+EPS = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+#: |Δ log-probability| that any model may have between the readout of the last layer and its own
+#: logits; where its logits are large, `readout_limit` allows more.
 READOUT = {"float32": 1e-4}
 READOUT_HALF = 5e-2
-#: Between a left-padded batch and single samples: kernels round half floats by the batch's shape.
+#: Between a left-padded batch and single samples; a model that its own rounding moves further may
+#: be further apart (`Noise`).
 PADDING = {"float32": 1e-4}
 PADDING_HALF = 0.5
-#: Between a step that goes on from a cache and one that passes through everything again.
+#: Between a step that goes on from a cache and one that passes through everything again, likewise.
 CACHE = {"float32": 5e-4}
-#: Between our attention row and the eager implementation's.
-ATTENTION = {"float32": 1e-5}
-ATTENTION_HALF = 5e-2
-#: Logits up to this size are compared by their absolute difference.
-USUAL_LOGIT = 100.0
+#: What a row of float32 attention weights may sum to beside 1.
+ROW_SUM = 1e-5
 #: Logits below this are of tokens that a model rules out.
 RULED_OUT = -1e30
 
@@ -101,6 +103,32 @@ def check(name: str, value: float, limit: float, detail: str) -> Check:
     """Return a check; a value that is no number doesn't pass."""
     # A value that is no number fails every comparison, so it is never let through.
     return Check(name, float(value), float(limit), bool(value <= limit), detail)
+
+
+@dataclass
+class Worst:
+    """Of values that each have a limit, the one that is nearest to its own or furthest beyond.
+
+    Args:
+        value: what was found.
+        limit: its limit.
+    """
+
+    value: float = 0.0
+    limit: float = 0.0
+    _share: float = -1.0
+
+    def add(self, values: Iterable[float], limits: Iterable[float]) -> None:
+        """Take values, each with its limit; one that is no number is the worst there is."""
+        for value, limit in zip(values, limits, strict=True):
+            share = (value / limit if limit else math.inf) if value else 0.0
+            if not share <= self._share:
+                self.value, self.limit = value, limit
+                self._share = math.inf if math.isnan(share) else share
+
+    def check(self, name: str, detail: str) -> Check:
+        """Return the check on the worst value."""
+        return check(name, self.value, self.limit, detail)
 
 
 def _read(tree: dict[str, Any]) -> Check:

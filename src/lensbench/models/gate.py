@@ -14,24 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from lensbench.errors import LensbenchError, ModelError, reason_of
-from lensbench.lens.attention import implementation
 from lensbench.lens.generate import Traced, generate, trace_batch
 from lensbench.models.batches import join
 from lensbench.models.checks import (
-    ATTENTION,
-    ATTENTION_HALF,
-    READOUT,
-    READOUT_HALF,
     RULED_OUT,
     STEPS,
-    USUAL_LOGIT,
     Check,
     GateReport,
+    Worst,
     check,
 )
+from lensbench.models.gate_attention import attention
 from lensbench.models.gate_pictures import pictures_in_place
 from lensbench.models.gate_prompts import prompts
-from lensbench.models.gate_runs import cache, padding
+from lensbench.models.gate_runs import cache, padding, readout_limit
 from lensbench.models.load import LoadedModel
 from lensbench.models.probe import hidden_of
 from lensbench.models.prompt import Encoded, encode_probes
@@ -75,13 +71,13 @@ def check_all(
         batch = join(singles, loaded.tokenizer.pad_token_id or 0)
         others = None if others is None else [others[0], others[0]]
     plain = generate(loaded, batch, STEPS, logits=True)
-    traced = trace_batch(loaded, batch, STEPS, keep_rows=True, logits=True)
+    traced = trace_batch(loaded, batch, STEPS, logits=True)
     checks = [
         *_weights(loaded),
         *_readout(loaded, traced),
         *_injected(loaded, singles[0]),
         _hooks(traced, torch.stack(plain.logits, dim=1).float()),
-        *_attention(loaded, batch, traced),
+        *attention(loaded, batch),
         *padding(loaded, traced, singles),
         cache(loaded, singles),
     ]
@@ -106,25 +102,34 @@ def _weights(loaded: LoadedModel) -> list[Check]:
 def _readout(loaded: LoadedModel, traced: Traced) -> list[Check]:
     assert traced.logits is not None
     states = traced.residuals[:, :, -1]
-    ours = loaded.anatomy.logits(states.reshape(-1, states.shape[-1]))
-    theirs = traced.logits.reshape(-1, traced.logits.shape[-1]).to(ours.device)
-    if ours.shape != theirs.shape:
-        return [check("readout_top1", math.inf, 0, "the difference in the number of logits")]
-    # The top token may differ only among logits that are equal but for rounding.
-    top = ours.argmax(-1, keepdim=True)
-    lost = theirs.amax(-1) - theirs.gather(-1, top)[..., 0]
-    limit = READOUT.get(loaded.precision, READOUT_HALF)
-    wrong = int((lost > limit).sum())
-    apart = (ours.log_softmax(-1) - theirs.log_softmax(-1)).abs().max()
+    theirs = traced.logits.reshape(-1, traced.logits.shape[-1])
+    apart, wrong = readout_apart(loaded, states.reshape(-1, states.shape[-1]), theirs)
     return [
         check("readout_top1", wrong, 0, "the number of steps whose top token differs"),
-        check(
+        apart.check(
             "readout_logprob",
-            float(apart),
-            limit,
             "the largest difference of the last layer's log-probabilities from the model's own",
         ),
     ]
+
+
+def readout_apart(loaded: LoadedModel, states: Tensor, theirs: Tensor) -> tuple[Worst, float]:
+    """Compare our readout of states [n, d] with the model's own logits [n, V].
+
+    Returns:
+        The largest difference of a log-probability, and the number of rows whose top token differs
+        though its logit isn't equal but for rounding.
+    """
+    apart = Worst()
+    ours, theirs = loaded.anatomy.logits(states), theirs.to(states.device)
+    if ours.shape != theirs.shape:
+        return Worst(math.inf), math.inf
+    kept = (theirs > RULED_OUT).all(0)
+    limits = readout_limit(loaded, states, theirs[:, kept])
+    away = (ours.log_softmax(-1) - theirs.log_softmax(-1))[:, kept].abs().amax(-1)
+    apart.add(away.tolist(), limits.tolist())
+    lost = theirs.amax(-1) - theirs.gather(-1, ours.argmax(-1, keepdim=True))[..., 0]
+    return apart, int((lost > limits).sum())
 
 
 def _hooks(traced: Traced, plain: Tensor) -> Check:
@@ -141,21 +146,17 @@ def _injected(loaded: LoadedModel, single: Encoded) -> list[Check]:
     lens is for are the others.
     """
     anatomy = loaded.anatomy
-    states = trace_batch(loaded, single, 1).residuals[0, 0]
-    apart, lost = 0.0, 0
-    limit = READOUT.get(loaded.precision, READOUT_HALF)
-    for layer in sorted({0, anatomy.n_layers // 2}):
-        with replaced_output(anatomy.blocks[-1], states[layer]):
-            theirs = generate(loaded, single, 1, logits=True).logits[0].float()
-        ours = anatomy.logits(states[layer][None])
-        finite = theirs > RULED_OUT
-        away = (ours.log_softmax(-1) - theirs.log_softmax(-1))[finite].abs()
-        # Logits far from 0 have a coarser last bit.
-        size = float(theirs[finite].abs().max()) / USUAL_LOGIT
-        apart = max(apart, float(away.max()) / max(1.0, size))
-        lost += int((theirs.amax(-1) - theirs.gather(-1, ours.argmax(-1, True))[0]) > limit)
+    layers = sorted({0, anatomy.n_layers // 2})
+    states = trace_batch(loaded, single, 1).residuals[0, 0, layers]
+    theirs = []
+    for state in states:
+        with replaced_output(anatomy.blocks[-1], state):
+            theirs.append(generate(loaded, single, 1, logits=True).logits[0].float())
+    apart, lost = readout_apart(loaded, states, torch.cat(theirs))
+    if lost:
+        apart = Worst(math.inf, apart.limit)
     detail = "the largest difference of log-probabilities where the model reads out other layers"
-    return [check("readout_elsewhere", apart if not lost else math.inf, limit, detail)]
+    return [apart.check("readout_elsewhere", detail)]
 
 
 @contextmanager
@@ -175,36 +176,3 @@ def replaced_output(block: nn.Module, state: Tensor) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def _attention(loaded: LoadedModel, batch: Encoded, traced: Traced) -> list[Check]:
-    if not loaded.anatomy.heads.layers:
-        return []
-    rows = traced.capture.rows
-    sums = max(float((row.sum(-1) - 1).abs().max()) for step in rows for row in step.values())
-    with implementation(loaded.anatomy.configs, "eager"):
-        eager = trace_batch(
-            loaded, batch, STEPS, keep_rows=True, tellers=loaded.anatomy.heads.modules
-        )
-    apart = 0.0
-    for step, (ours, theirs) in enumerate(zip(rows, eager.capture.rows, strict=True)):
-        # Later steps are compared only where both went on with the same token.
-        fed = [a[:step] == b[:step] for a, b in zip(traced.ids, eager.ids, strict=True)]
-        keep = torch.tensor(fed, device=batch.image.device)
-        if not bool(keep.any()):
-            continue
-        for layer, row in ours.items():
-            other = theirs[layer]
-            same = row.shape == other.shape
-            diff = (row - other)[keep].abs().max() if same else math.inf
-            apart = max(apart, float(diff))
-    limit = ATTENTION.get(loaded.precision, ATTENTION_HALF)
-    return [
-        check("attention_sums_to_1", sums, limit, "the largest error of a row's sum"),
-        check(
-            "attention_is_eager",
-            apart,
-            limit,
-            "the largest difference of an attention row from the eager implementation's",
-        ),
-    ]
