@@ -45,7 +45,6 @@ use rule extract as extract_tiny_fifth with:
         model="tiny-fifth",
     params:
         source="folder:{folder}",
-        revision="local",
         task="text",
     resources:
         mem_mb=500,
@@ -309,6 +308,13 @@ def test_revisions_are_the_rule_s_or_the_configuration_s(tmp_path: Path) -> None
     for name, why in (("b", "its own rule pins it"), ("c", "its own"), ("d", "no such model")):
         with pytest.raises(ConfigError, match=f"revisions .* names {name}, but {why}"):
             catalog(tmp_path, {name: COMMIT}, **given).select([], hub=True)
+
+
+def test_only_a_hub_s_model_needs_a_revision(tmp_path: Path) -> None:
+    for source in ("folder:a", "gguf:a.gguf", "packaged:a"):
+        given = catalog(tmp_path, unpinned="a", a=(source, "text"))
+        assert given.select([], hub=False) == given.select(["a"], hub=False) == ["a"]
+        assert given.revision(SimpleNamespace(model="a")) == ""
 
 
 def test_selection_of_models(tmp_path: Path) -> None:

@@ -76,12 +76,14 @@ class Catalog:
     def revision(self, wildcards: Any) -> str:
         """Return the revision of the model in the wildcards: its rule's, else the configuration's.
 
+        Only a hub's model has to have one.
+
         Raises:
-            ConfigError: if neither gives one; the sentence says how to find it.
+            ConfigError: if neither gives a hub's model one; the sentence says how to find it.
         """
         model = wildcards.model
         found = self._pinned(model) or self._revisions.get(model, "")
-        if not found:
+        if not found and self._is_hub(model):
             repository = self._repository(model)
             raise ConfigError(
                 f"{model} has no confirmed revision: look up the commit of {repository} (the "
@@ -264,10 +266,10 @@ class Catalog:
         return str(self._params(model, "source")).startswith("hub:")
 
     def _pinned(self, model: str) -> str:
-        """Return the revision that a model's rule names; "" if a hub's model has none yet."""
-        if self._is_hub(model) and getattr(self._rule(model).params, "revision", None) == "":
+        """Return the revision that a model's rule names; "" if it names none."""
+        if not getattr(self._rule(model).params, "revision", ""):
             return ""
-        return str(self._params(model, "revision"))
+        return self._params(model, "revision")
 
     def _repository(self, model: str) -> str:
         return str(self._params(model, "source")).removeprefix("hub:")
@@ -283,7 +285,7 @@ class Catalog:
                 f"{file} must hold the rule {name}, inheriting from extract."
             ) from None
 
-    def _params(self, model: str, key: str) -> Any:
+    def _params(self, model: str, key: str) -> str:
         value = getattr(self._rule(model).params, key, None)
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{self.files[model]} must give {key} as a text among its params.")

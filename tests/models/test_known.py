@@ -69,12 +69,25 @@ def test_rule_is_read_however_its_texts_are_written(place: Path, source: str) ->
 @pytest.mark.parametrize("source", ["SOURCE", 'config["x"]', "3", '"hub:x" +'])
 def test_rule_that_is_no_plain_text_is_refused_and_listed(place: Path, source: str) -> None:
     path = add_rule(place, "tiny", source)
-    with pytest.raises(ConfigError, match="must give source, revision, task as plain texts"):
+    with pytest.raises(ConfigError, match="must give source and task as plain texts"):
         read_rule(path)
     (listed,) = [model for model in known_models() if model.name == "tiny"]
     assert (listed.source, listed.there) == (str(path), "missing")
     with pytest.raises(ConfigError, match="name the model's source itself"):
         find_model("tiny")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("folder", "config.json"), ("gguf", "tiny.gguf")])
+def test_rule_of_a_folder_or_gguf_file_needs_no_revision(place: Path, kind: str, name: str) -> None:
+    (place / name).write_text("{}")
+    source = f"{kind}:{place if kind == 'folder' else place / name}"
+    path = add_rule(place, "tiny", f'"{source}"')
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "revision" not in line))
+    assert read_rule(path) == ModelRule("tiny", source, "", "text", place)
+    (listed,) = [model for model in known_models() if model.name == "tiny"]
+    assert (listed.there, listed.revision) == ("fetched", None)
+    assert str(find_model("tiny")[1]) == source
 
 
 def test_rules_of_this_project_are_all_read(place: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -268,6 +269,7 @@ def prepare(
         longest_prompt(model),
         "token_type_ids" in inspect.signature(model.forward).parameters,
         date,
+        embedding_rows(model),
     )
     probes = encode_probes(prompter).to(model.device, model.dtype)
     single = probes.singles[0].inputs
@@ -327,6 +329,15 @@ def longest_prompt(model: Any) -> int | None:
     """Return how many positions a model takes at most; None if its configuration has no limit."""
     found = getattr(text_config(model), "max_position_embeddings", None)
     return found if isinstance(found, int) else None
+
+
+def embedding_rows(model: Any) -> int | None:
+    """Return how many token ids a model has input embeddings for; None if it doesn't say."""
+    try:
+        embeddings = model.get_input_embeddings()
+    except NotImplementedError:  # transformers' own way to say that there are none.
+        return None
+    return embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else None
 
 
 def _load(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,12 +16,14 @@ PROBE_PROMPTS = (
     "How many stars are there in this picture of the sky? Answer with a digit.",
     "Why?",
 )
+#: In their place where a model's context is too short for them.
+SHORT_PROMPTS = ("Why not?", "Why?")
 
 
-def probe_rows(pictured: bool) -> list[dict[str, Any]]:
+def probe_rows(pictured: bool, prompts: Sequence[str] = PROBE_PROMPTS) -> list[dict[str, Any]]:
     """Return two samples to probe a model with, as rows of a manifest."""
     image = "probe.png" if pictured else None
-    return [{"prompt": words, "style": "chat", "image": image} for words in PROBE_PROMPTS]
+    return [{"prompt": words, "style": "chat", "image": image} for words in prompts]
 
 
 def probe_pictures() -> list[Image.Image]:

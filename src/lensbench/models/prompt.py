@@ -19,8 +19,9 @@ from transformers.utils import chat_template_utils
 
 from lensbench.errors import DataError, LensbenchError, ModelError, reason_of
 from lensbench.limits import limited
+from lensbench.models.checks import STEPS
 from lensbench.models.layouts import layouts_of
-from lensbench.models.pictures import probe_pictures, probe_rows
+from lensbench.models.pictures import PROBE_PROMPTS, SHORT_PROMPTS, probe_pictures, probe_rows
 from lensbench.models.views import Layout
 from lensbench.pixels import FORMATS, HEIC, UnreadableError, as_rgb, needs_heif
 
@@ -139,6 +140,7 @@ class Prompter:
         longest: positions the model takes at most, None if there is no limit.
         token_types: whether the model takes token types (which tokens are a picture's).
         date: the day that a chat template takes for today, YEAR-MONTH-DAY.
+        embeddings: rows of the model's input embeddings, None if it doesn't say.
     """
 
     name: str
@@ -149,6 +151,7 @@ class Prompter:
     longest: int | None = None
     token_types: bool = False
     date: str = DATE
+    embeddings: int | None = None
 
     def text(self, row: Mapping[str, Any]) -> str:
         """Return a prompt as its template writes it, the picture (if any) before the words.
@@ -204,7 +207,8 @@ class Prompter:
 
         Raises:
             DataError: if a sample's words hold a control token, the processor takes no chat
-                without a picture, or pictures and rows don't match.
+                without a picture, pictures and rows don't match, or a token has no row in the
+                model's embeddings.
         """
         texts = [self.text(row) for row in rows]
         if len(pictures) not in (0, len(rows)):
@@ -244,6 +248,7 @@ class Prompter:
             inputs.pop("token_type_ids", None)
         if not chat:
             inputs = self._open_ended(inputs)
+        self._check_ids(inputs["input_ids"])
         mask = inputs["attention_mask"].bool()
         ids, image = inputs["input_ids"], torch.zeros_like(mask)
         if pictures and self.image_token_id is not None:
@@ -297,6 +302,18 @@ class Prompter:
         )
         return text
 
+    def _check_ids(self, ids: Tensor) -> None:
+        """Refuse tokens that the model has no embedding for; a picture's are filled in later."""
+        rows = self.embeddings
+        for token in [] if rows is None else ids[ids >= rows].tolist():
+            if token != self.image_token_id:
+                text = self.tokenizer.convert_ids_to_tokens(token)
+                raise DataError(
+                    f"The prompt or its padding holds the token {text!r} (id {token}), but "
+                    f"{self.name} has {rows} embeddings: leave that token out, or give the model "
+                    "its own tokenizer."
+                )
+
     def check_length(self, encoded: Encoded, new_tokens: int) -> None:
         """Refuse a prompt that leaves the model no room for its answer.
 
@@ -335,15 +352,32 @@ class Probes:
 
 
 def encode_probes(prompter: Prompter) -> Probes:
-    """Return the probes as a model's prompter encodes them, on the CPU."""
+    """Return the probes as a model's prompter encodes them, on the CPU.
+
+    Raises:
+        ModelError: if the model's context has no room for the shortest probes and their answer.
+    """
     pictured = prompter.task == "image-text"
-    rows, pictures = probe_rows(pictured), probe_pictures() if pictured else []
+    pictures = probe_pictures() if pictured else []
+    needed = 0
+    for prompts in (PROBE_PROMPTS, SHORT_PROMPTS):
+        rows = probe_rows(pictured, prompts)
+        batch = prompter.encode(rows, pictures)
+        # The anatomy is found on five tokens.
+        needed = max(max(batch.n_tokens) + STEPS, 5)
+        if prompter.longest is None or needed <= prompter.longest:
+            break
+    else:
+        raise ModelError(
+            f"{prompter.name} takes {prompter.longest} positions, but the gate's shortest probe "
+            f"and its answer have {needed}: use a model with a longer context."
+        )
 
     def alone(shown: list[Image.Image]) -> tuple[Encoded, ...]:
         return tuple(prompter.encode([row], shown[i : i + 1]) for i, row in enumerate(rows))
 
     others = alone(pictures[::-1]) if pictured else ()
-    return Probes(prompter.encode(rows, pictures), alone(pictures), others)
+    return Probes(batch, alone(pictures), others)
 
 
 def encode(

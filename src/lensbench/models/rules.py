@@ -17,7 +17,7 @@ from lensbench.errors import ConfigError
 #: Where a workflow keeps its models, from the folder it is run in.
 RULES = Path("workflow", "rules", "models")
 _RULE = re.compile(r"^use rule extract as (extract_\w+) with:", re.MULTILINE)
-_NEEDED = ("source", "revision", "task")
+_NEEDED = ("source", "task")
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class ModelRule:
     Args:
         name: the model's name, which is its file's.
         source: as `parse_source` takes it; a relative path starts from `place`.
-        revision: pinned commit, or what stands in its place for a source that needs none; "" if
-            the configuration must give it.
+        revision: pinned commit of a hub's model, "" if the configuration must give it; another
+            source needs none.
         task: "text" or "image-text".
         place: the folder that the workflow is run in.
     """
@@ -65,22 +65,24 @@ def read_rule(path: Path) -> ModelRule:
         path: its file, `workflow/rules/models/<name>.smk`.
 
     Raises:
-        ConfigError: if its params don't give source, revision and task as plain texts.
+        ConfigError: if its params don't give source, task and any revision as plain texts.
     """
+    wanted = (*_NEEDED, "revision")
     block = _params(path.read_text(encoding="utf-8", errors="replace"))
     try:
         call = ast.parse(f"params(\n{block}\n)", mode="eval").body
         keywords = call.keywords if isinstance(call, ast.Call) else []
-        given = {k.arg: ast.literal_eval(k.value) for k in keywords if k.arg in _NEEDED}
+        given = {k.arg: ast.literal_eval(k.value) for k in keywords if k.arg in wanted}
     # What a params block can hold beside plain texts: names, calls, anything Python has.
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         given = {}
-    if [type(given.get(key)) for key in _NEEDED] != [str] * len(_NEEDED):
+    given = {"revision": ""} | given if given else {}
+    if [type(given.get(key)) for key in wanted] != [str] * len(wanted):
         raise ConfigError(
-            f"{path} must give {', '.join(_NEEDED)} as plain texts among its params to be read "
+            f"{path} must give {' and '.join(_NEEDED)} as plain texts among its params to be read "
             "outside the workflow: name the model's source itself."
         )
-    texts = {key: str(given[key]) for key in _NEEDED}
+    texts = {key: str(given[key]) for key in wanted}
     return ModelRule(name=path.stem, place=path.parents[len(RULES.parts)], **texts)
 
 
