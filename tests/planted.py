@@ -128,10 +128,9 @@ def text_model(family: str, seed: int = 0, **more: Any) -> LoadedModel:
             n_embd=32,
             n_layer=3,
             n_head=4,
-            n_positions=128,
+            **({"n_positions": 128} | more),
             bos_token_id=None,
             **ids,
-            **more,
         )
         kind = GPT2LMHeadModel
     return prepare(family, _shaken(kind._from_config(config, **options)), words, "text")
