@@ -252,3 +252,17 @@ def test_a_short_context_gets_short_probes_or_a_sentence() -> None:
     run_gate(short).require()
     with pytest.raises(ModelError, match=r"gpt2 takes 8 positions, but the gate's shortest probe"):
         text_model("gpt2", n_positions=8)
+
+
+def test_tokens_that_are_ruled_out_by_minus_infinity_are_no_difference() -> None:
+    loaded = text_model("llama")
+    model, inner = loaded.model, loaded.model.forward
+
+    class Without(type(model)):  # type: ignore[misc]
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            output = inner(*args, **kwargs)
+            output.logits[..., 5] = -torch.inf
+            return output
+
+    model.__class__ = Without
+    run_gate(prepare("without", model, loaded.tokenizer, "text")).require()
