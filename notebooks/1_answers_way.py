@@ -24,6 +24,7 @@
 from lensbench import prose
 from lensbench.figures import FIGURES, RUN_FIGURES
 from lensbench.figures.frames import published, read_table, read_tables
+from lensbench.metrics.tables import peak_layer
 from lensbench.published import ranks_beside
 
 settings = prose.options(dataset="fills", gold="color:red")
@@ -148,7 +149,8 @@ path = results / "metrics" / "answer_path.csv"
 if path.is_file():
     changes = read_table(path).query("dataset == @settings['dataset'] and family == 'all'")
     changes = changes.assign(said=[prose.interval(row) for _, row in changes.iterrows()])
-    columns = {"model": "model", "metric": "what", "said": "value (95 % interval, n)"}
+    columns = {"model": "model", "asked": "asked for", "metric": "what",
+               "said": "value (95 % interval, n)"}  # fmt: skip
     if len(changes):
         display(prose.grid(changes, columns))
 elif models:
@@ -156,19 +158,24 @@ elif models:
 
 # %% [markdown]
 # In which language the top token is right, where the question asks for one: the largest share that
-# a language reaches at any layer but the last, beside its share at the last. The largest of many
-# shares leans upwards, for it is picked after the fact and so is its layer; the interval beside it
-# is that of the one layer, as if it had been named beforehand. A peak above the end is a hint, and
-# no test of one.
+# a language reaches at a layer after the embeddings and before the last, beside its share at the
+# last. The largest of many shares leans upwards, for it is picked after the fact and so is its
+# layer; the interval beside it is that of the one layer, as if it had been named beforehand. Where
+# it doesn't lie above the interval of the layer with the smallest share, nothing peaks. A peak
+# above the end is a hint, and no test of one.
 
 # %%
 spoken = runs["accuracy_by_language"]
 last = spoken[spoken["layer"] == spoken.groupby("model")["layer"].transform("max")]
-before = spoken[spoken["layer"] < spoken.groupby("model")["layer"].transform("max")]
+before = spoken[
+    (spoken["layer"] > 0) & (spoken["layer"] < spoken.groupby("model")["layer"].transform("max"))
+]
 keys = ["model", "asked", "language"]
 peak = before.loc[before.groupby(keys)["value"].idxmax()]
-peak = peak[peak["high"] > 0].merge(last, on=keys, suffixes=("", " last"))
+peak = peak[peak["value"] > 0].merge(last, on=keys, suffixes=("", " last"))
+peaks = {names: peak_layer(rows) for names, rows in before.groupby(keys)}
 peak = peak.assign(
+    layer=[str(peaks[names] or "no peak") for names in peak[keys].itertuples(index=False)],
     peak=[prose.interval(row) for _, row in peak.iterrows()],
     end=[
         prose.interval({k: row[f"{k} last"] for k in ("value", "low", "high", "n")})

@@ -16,13 +16,15 @@
 # A vision-language model turns a picture into a grid of patches and puts them into the prompt as if
 # they were words. Read out as if each were about to be answered (the logit lens), a patch decodes
 # to tokens at every layer. A study of LLaVA-1.5-7B looked at two pictures this way and asked at
-# which layer a patch speaks loudest, why some say nothing at all, and guessed that the meaningful
-# tokens sit at an object's border. Here its numbers are counted again from its own lenses, and the
-# guess is tested on drawn scenes whose objects' boxes are known.
+# which layer a patch's likeliest token is most probable, why some say nothing at all, and guessed
+# that the meaningful tokens sit at an object's border. Here its numbers are counted again from its
+# own lenses, and the guess is tested on drawn scenes whose objects' boxes are known.
 #
-# A patch's **best layer** is the one where its likeliest token is most probable, the earliest of
-# equals. Layer 0 is after the embeddings. A patch is **blank** if that token is empty or white
-# space only. `LENSBENCH_RESULTS` names another folder of results.
+# A patch's **best layer** is the one, of layers 1 to L, where its likeliest token is most probable,
+# the earliest of equals. Layer 0, the embedding, is left out: nothing was computed there yet, and
+# tokens that stand there with a probability near 1 are artefacts. The study counts layer 0 too;
+# numbers by its rule are named `_with_layer_0` in the tables. A patch is **blank** if its token at
+# the best layer is empty or white space only. `LENSBENCH_RESULTS` names another folder of results.
 
 # %%
 from lensbench import patch_prose, prose
@@ -43,7 +45,8 @@ def drawn(name: str) -> object:
 # %% [markdown]
 # ## The published numbers, counted again
 #
-# Imported lenses of the published model, the study's numbers beside ours. Two pictures are two
+# Imported lenses of the published model, the study's numbers beside ours by the study's rule (layer
+# 0 counts too) and, in the last column, by the rule of this notebook. Two pictures are two
 # pictures: what holds for them need not hold for others. These lenses apply the final norm to every
 # state, the last one too, which had it already, so that their last layer is not the model's own
 # output; and they print four decimals, so that a token printed with probability 0.0000 is known
@@ -55,7 +58,7 @@ beside = patch_prose.compared(tables["patch_summary"], published("patch_lens"), 
 prose.say(patch_prose.HOW_TO_IMPORT) if beside.empty else prose.grid(patch_prose.told(beside))
 
 # %% [markdown]
-# ## Where a patch speaks loudest
+# ## The best layer
 #
 # The last third are the layers from two thirds of the depth on: 22 to 32 of 32. A picture that a
 # model sees twice is counted twice, apart: over the patches of the overview, and over those of the

@@ -71,8 +71,9 @@ for kind in ("normed", "raw"):
 # ## Where they agree
 #
 # First over all samples of each run: the share in which both lenses have the same token on top, at
-# the layer where they agree most (embeddings and last layer aside) and at the last, where the raw
-# lens leaves the norm out too.
+# the layer where they agree most and where they do least (embeddings and last layer aside; none is
+# named where the intervals of the two overlap) and at the last, where the raw lens leaves the norm
+# out too.
 
 # %%
 same = tables["lenses"].query("metric == 'same_top1_as_main'").copy()
@@ -89,6 +90,10 @@ def said(row, which):
     return prose.interval({key: row[f"{key}{which}"] for key in ("value", "low", "high", "n")})
 
 
+# A layer is named only where the shares differ: the interval of the most lies above the fewest's.
+for column in ("layer", "layer least"):
+    differ = joined["low"] > joined["high least"]
+    joined[column] = joined[column].astype(str).where(differ, "no peak")
 joined["most"] = [said(row, "") for _, row in joined.iterrows()]
 joined["fewest"] = [said(row, " least") for _, row in joined.iterrows()]
 joined["end"] = [said(row, " last") for _, row in joined.iterrows()]

@@ -23,7 +23,7 @@
 from lensbench import counting_prose, prose
 from lensbench.compared import beside
 from lensbench.figures import FIGURES
-from lensbench.figures.frames import counting, published, read_table
+from lensbench.figures.frames import counting, pooled, published, read_table
 from lensbench.mined_files import reviewed
 
 settings = prose.options(datasets=["tallyqa", "scenes"])
@@ -78,7 +78,8 @@ def side_by_side(rows, index, metrics):
     wide = rows.pivot(index=index, columns="metric", values="said").reset_index()
     names = {name: name for name in index}
     return prose.grid(
-        wide.fillna("–"), {**names, **{m: t for m, t in metrics.items() if m in wide}}
+        wide.fillna({"best_layer": "no peak"}).fillna("–"),
+        {**names, **{m: t for m, t in metrics.items() if m in wide}},
     )
 
 
@@ -140,6 +141,8 @@ for name, (table, more, title) in PUBLISHED.items():
     ours = counted[table]
     if "metric" in ours:
         ours = ours[ours["metric"] == "accuracy"]
+    if "asked" in ours:
+        ours = pooled(ours)
     pairs = beside(published(name), ours, [*more, "layer"])
     run = pairs["ours"].notna()
     if run.any():
@@ -229,22 +232,23 @@ figure("matched_kinds")
 # %%
 kinds = of_metrics("matched_kinds", ["accuracy", "convergence_layer"], kind="difference")
 side_by_side(
-    kinds, ["model", "dataset", "weighting"],
+    kinds, ["model", "dataset", "asked", "weighting"],
     {"accuracy": "accuracy, complex − simple", "convergence_layer": "layers, complex − simple"},
 )  # fmt: skip
 
 # %% [markdown]
 # ## More than five
 #
-# The published study stopped at five. *Best layer* is the layer with the highest accuracy; its
-# accuracy leans upwards, as every maximum of noisy numbers does.
+# The published study stopped at five. *Best layer* is the layer, of 1 to L, with the highest
+# accuracy; its accuracy leans upwards, as every maximum of noisy numbers does. Nothing peaks where
+# its interval doesn't lie above that of the layer with the lowest.
 
 # %%
 more = {
     "accuracy": "accuracy, last layer", "accuracy_best": "accuracy, best layer",
     "best_layer": "best layer", "convergence_layer": "convergence layer",
 }  # fmt: skip
-side_by_side(of_metrics("by_count", more), ["model", "dataset", "group"], more)
+side_by_side(of_metrics("by_count", more), ["model", "dataset", "asked", "group"], more)
 
 # %% [markdown]
 # ## Resolution
@@ -262,7 +266,8 @@ changed = {
     "convergence_layer_minus_native": "convergence layer − native",
     "han_top1_max_not_zh": "Han on top, layer with most",
 }  # fmt: skip
-side_by_side(of_metrics("by_variant", changed), ["model", "dataset", "variant"], changed)
+changes = of_metrics("by_variant", changed, asked="all")
+side_by_side(changes, ["model", "dataset", "variant"], changed)
 
 # %% [markdown]
 # ## Chinese before English?
@@ -272,8 +277,10 @@ side_by_side(of_metrics("by_variant", changed), ["model", "dataset", "variant"],
 # which Chinese is earlier or comes alone, less that in which English is or does. The floor is a
 # wrong answer: the mean over all other answers of the same kind. As far as it leads, too, a
 # language comes first of any answer, by its forms or by what is asked for, not of this one; so a
-# verdict needs the right answer to go beyond the wrong ones, sample by sample. A lead in layers is
-# of the samples alone in which both arrive, which may be few and unlike the others.
+# verdict needs the right answer to go beyond the wrong ones, sample by sample; these three numbers
+# are of the same samples. A lead in layers is of the samples alone in which both arrive, which may
+# be few and unlike the others. On top and among the first ten are told together: the more tokens
+# count, the sooner a language with many forms arrives.
 
 # %%
 figure("language_lead")
@@ -285,7 +292,8 @@ prose.say("\n".join(sentences) or "No run has forms in both languages.")
 
 # %% [markdown]
 # The same with the wrong answers beside the right one. Columns that end in *right − wrong* are
-# paired: the same sample under both. Each interval stands by itself, not corrected for how many
+# paired, the same sample under both, and the two columns before each are of these samples. Each
+# interval stands by itself, not corrected for how many
 # there are.
 
 # %%
@@ -315,7 +323,8 @@ side_by_side(digits, ["model", "dataset", "asked"], ways)
 #
 # Where the right answer is on top for the first time, in any language; how often it is lost again;
 # how often the last layers agree with the very last; and what the last block still changes. Of
-# counting questions alone where a dataset asks others too.
+# counting questions alone where a dataset asks others too. The first table tells the languages
+# asked for apart, the others take them together.
 
 # %%
 path = {
@@ -323,28 +332,34 @@ path = {
     "gold_first_layer_raw": "first layer, raw", "gold_lost": "found, not at the last layer",
     "gold_regained": "found, lost and found again",
 }  # fmt: skip
-display(side_by_side(of_metrics("answer_path", path), ["model", "dataset"], path))
+display(side_by_side(of_metrics("answer_path", path), ["model", "dataset", "asked"], path))
 last = {
     "last_1_agree": "last but one agrees", "last_2_agree": "last 2 agree",
     "last_4_agree": "last 4 agree", "last_block_change": "last block changes the token",
     "last_block_js_nats": "JS of the last block (nats)",
 }  # fmt: skip
-display(side_by_side(of_metrics("answer_path", last), ["model", "dataset"], last))
+display(side_by_side(of_metrics("answer_path", last, asked="all"), ["model", "dataset"], last))
 after = {
     "after_case": "case changes", "after_space": "leading space changes",
     "after_word": "another word", "after_language": "another language",
     "after_leave": "leaves the answer",
 }  # fmt: skip
-display(side_by_side(of_metrics("answer_path", after), ["model", "dataset"], after))
+display(side_by_side(of_metrics("answer_path", after, asked="all"), ["model", "dataset"], after))
 
 # %%
 sentences = []
-raw = of_metrics("answer_path", ["gold_first_layer_raw_minus_normed"])
+raw = of_metrics("answer_path", ["gold_first_layer_raw_minus_normed"], asked="all")
 for _, row in raw.iterrows() if raw is not None else ():
     clear = row["low"] > 0 or row["high"] < 0
+    first, second = (
+        of_metrics("answer_path", [name], model=row["model"], dataset=row["dataset"], asked="all")
+        ["said"].iloc[0]
+        for name in ("gold_first_layer_raw_paired", "gold_first_layer_paired")
+    )  # fmt: skip
     sentences.append(
-        f"- {prose.quoted(row['model'])} on {prose.quoted(row['dataset'])}: the raw lens finds "
-        f"the answer {row['said']} layers later than the normed one, which is "
+        f"- {prose.quoted(row['model'])} on {prose.quoted(row['dataset'])}: where both lenses find "
+        f"the answer, the raw one first has it at layer {first} and the normed one at {second}; "
+        f"the raw one is {row['said']} layers later, which is "
         f"{'a difference' if clear else 'no clear difference'}."
     )
 prose.say("\n".join(sentences) or "No run was read through the raw lens.")

@@ -58,7 +58,8 @@ reached.groupby(["model", "dataset"])[["layer", "depth"]].first()
 # Mass by layer on the scripts that have at least 5 % somewhere, without digits and punctuation.
 
 # %%
-mass = tables["script_mass"].query("script not in ['Digit', 'Punctuation', 'Special']")
+mass = tables["script_mass"].query("asked == 'all'")
+mass = mass.query("script not in ['Digit', 'Punctuation', 'Special']")
 seen = mass.groupby(["model", "dataset", "script"])["value"].transform("max") >= 0.05
 mass[seen].pivot_table(index=["model", "dataset", "script"], columns="layer", values="value").round(
     2

@@ -20,6 +20,7 @@ from lensbench.config import ROOT
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the file of the longest tests first, so that no worker is left alone with one."""
     items.sort(key=lambda item: item.path.name != "test_workflow.py")

@@ -159,21 +159,21 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
             answers = ["color:blue", "color:green", "color:red", "color:yellow"]
         for place, answer in enumerate(answers):
             values = np.clip(rise * (1 - 0.05 * place), 0, 1)
-            add("accuracy_by_answer", model, dataset, answer=answer, layer=layers,
+            add("accuracy_by_answer", model, dataset, asked="all", answer=answer, layer=layers,
                 **_band(values, 20 - place))  # fmt: skip
         for family, share in {"color": 0.96, "count": 0.9}.items():
             for metric in ("accuracy", "accuracy_generated"):
                 add("accuracy_by_family", model, dataset, family=family, asked=["all"],
                     metric=metric, **_band(np.array([share]), 40))  # fmt: skip
         for k in range(1, 6):
-            add("han_in_topk", model, dataset, k=k, layer=layers,
+            add("han_in_topk", model, dataset, asked="all", k=k, layer=layers,
                 **_band(np.clip(hump * (0.4 + 0.12 * k), 0, 1), n))  # fmt: skip
         masses = {"Latin": 0.7 * rise, "Han": 0.5 * hump, "Digit": 0.3 * rise,
                   "Punctuation": 0.2 * (1 - depth), "Fragment": 0.1 * (1 - depth),
                   "Cyrillic": 0.05 * hump, "Arabic": 0 * hump}  # fmt: skip
         for place, (script, values) in enumerate(masses.items()):
-            add("script_mass", model, dataset, script=script, layer=layers, **_band(values, n),
-                floor_vocabulary=0.3 / (place + 1),
+            add("script_mass", model, dataset, asked="all", script=script, layer=layers,
+                **_band(values, n), floor_vocabulary=0.3 / (place + 1),
                 floor_random=0.25 / (place + 1) + 0.02 * depth)  # fmt: skip
         for asked in ("digit", "en", "zh") if dataset == "scenes" else ("en",):
             for language in ("digit", "en", "zh", "ru"):
@@ -202,6 +202,7 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                     labels = {"family": family, "asked": asked, "first": first_language,
                               "second": second, "arrival": arrival}  # fmt: skip
                     paired = {"net_first": 0.1 - moved, "net_first_over_other": 0.2 - moved,
+                              "net_first_paired": 0.1 - moved, "lead_paired": 0.2 - moved,
                               "lead_over_other": 0.3 - moved}  # fmt: skip
                     for metric, value in paired.items():
                         add("language_lead", model, dataset, **labels, metric=[metric],
@@ -221,22 +222,23 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
                         n=[60],
                     )
         for family, less in families.items():
-            add("answer_path", model, dataset, family=family, metric=["gold_found", "last_2_agree"],
+            add("answer_path", model, dataset, asked="all", family=family,
+                metric=["gold_found", "last_2_agree"],
                 **_band(np.array([0.9, 0.8]) - less, n))  # fmt: skip
         if dataset == "scenes":
             for group, share in (("0-5", 0.9), ("6+", 0.6)):
-                add("by_count", model, dataset, group=group, metric=["accuracy"],
+                add("by_count", model, dataset, asked="all", group=group, metric=["accuracy"],
                     **_band(np.array([share]), 40))  # fmt: skip
             for weighting, gap in (("matched", 0.1), ("as they are", 0.15)):
                 for metric, share in (("accuracy", 0.9), ("convergence_depth", 0.5)):
                     for kind, value in (("simple", share), ("complex", share - gap),
                                         ("difference", -gap)):  # fmt: skip
-                        add("matched_kinds", model, dataset, kind=kind, weighting=weighting,
-                            metric=[metric], value=[value], low=[value - 0.05],
+                        add("matched_kinds", model, dataset, asked="all", kind=kind,
+                            weighting=weighting, metric=[metric], value=[value], low=[value - 0.05],
                             high=[value + 0.04], n=[60])  # fmt: skip
             shares = {"native": 0.9, "blank": 0.1, "56": 0.5, "224": 0.85}
             for (family, less), (variant, share) in product(families.items(), shares.items()):
-                add("by_variant", model, dataset, family=family, variant=variant,
+                add("by_variant", model, dataset, asked="all", family=family, variant=variant,
                     metric=["accuracy", "convergence_depth"],
                     **_band(np.array([share - less, 0.8 - share / 4]), 60))  # fmt: skip
             askings = {"all": 0.02, "not zh": 0.0, "zh": 0.05}

@@ -110,7 +110,7 @@ def test_answer_written_at_layer_k_is_found_at_k(tmp_path, layer):
     by_layer = tables["by_layer"]
     assert along(by_layer, metric="accuracy") == from_k
     assert along(by_layer, metric="top1_is_final") == from_k
-    assert along(tables["accuracy_by_answer"], answer="number:3") == from_k
+    assert along(tables["accuracy_by_answer"], asked="all", answer="number:3") == from_k
     by_language = tables["accuracy_by_language"]
     assert along(by_language, asked="en", language="en") == from_k
     assert along(by_language, asked="en", language="zh") == [0.0] * 7
@@ -154,8 +154,8 @@ def test_han_token_written_at_layers_a_to_b_is_found_there_alone(tmp_path, first
     tables = chain(written_model(writes, n_layers=6), tmp_path)
     inside = [float(first <= layer <= last) for layer in range(7)]
     for k in range(1, 6):
-        assert along(tables["han_in_topk"], k=k) == inside, k
-    han = tables["script_mass"].query("script == 'Han'")
+        assert along(tables["han_in_topk"], asked="all", k=k) == inside, k
+    han = tables["script_mass"].query("asked == 'all' and script == 'Han'")
     np.testing.assert_allclose(han["value"], inside, atol=1e-2)
     # 三 is a form of the gold answer in Chinese (and no other language before it).
     chinese = tables["concept_mass"].query("asked == 'en' and language == 'zh'")

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from nbclient import NotebookClient
 from PIL import Image
@@ -17,7 +18,7 @@ from tests.planted import image_model, text_model, written_model
 
 from lensbench.errors import LensbenchError
 from lensbench.figures import saving
-from lensbench.look_views import MOST
+from lensbench.look_views import MOST, best_layers
 from lensbench.terminal import as_text
 
 HOSTILE = (
@@ -165,7 +166,8 @@ def test_patches_are_drawn_where_they_lie() -> None:
         for row, column, token in zip(rows["row"], rows["col"], rows["token"], strict=True):
             if token.strip().isalpha() and len(token) < 6:
                 assert drawn[row, column] == token.replace(" ", "␣")
-    best = frame.loc[frame.groupby("position")["probability"].idxmax()].set_index(["row", "col"])
+    inner = frame.query("layer > 0")
+    best = inner.loc[inner.groupby("position")["probability"].idxmax()].set_index(["row", "col"])
     head, *rows = Page(look._repr_html_()).rows
     for row in rows:
         for column, cell in zip(head[1:], row[1:], strict=True):
@@ -174,6 +176,17 @@ def test_patches_are_drawn_where_they_lie() -> None:
                 assert cell == token
     with pytest.raises(LensbenchError, match="There is no layer 4: layers are 0 to 3"):
         look.plot(layer=4)
+
+
+def test_the_embedding_is_no_best_layer() -> None:
+    patches = pd.DataFrame({
+        "position": [7] * 3 + [8] * 3, "layer": [0, 1, 2] * 2, "rank": 0,
+        "probability": [0.99, 0.2, 0.3, 0.1, 0.4, 0.4],
+    })  # fmt: skip
+    found = best_layers(patches)
+    assert found[["position", "layer", "probability"]].to_numpy().tolist() == [
+        [7, 2, 0.3], [8, 1, 0.4],
+    ]  # fmt: skip
 
 
 def test_positions_without_a_place_in_the_grid_are_counted() -> None:

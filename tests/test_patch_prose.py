@@ -19,8 +19,11 @@ from lensbench.patch_prose import (
     told,
 )
 
-SWEATER = {"best_layer": 28.0833333, "n_patches": 576, "n_last_third": 525, "n_empty": 140,
-           "n_blank": 145, "share_last_third": 0.911, "share_blank": 0.252}  # fmt: skip
+#: By the study's rule, which counts layer 0 too, and from layer 1 on.
+STUDYS = {"best_layer_with_layer_0": 28.0833333, "n_last_third_with_layer_0": 525,
+          "n_empty_with_layer_0": 140, "n_blank_with_layer_0": 145}  # fmt: skip
+SWEATER = {"best_layer": 28.5, "n_patches": 576, "n_last_third": 526, "n_empty": 139,
+           "n_blank": 144, "share_last_third": 0.911, "share_blank": 0.252, **STUDYS}  # fmt: skip
 
 
 def summary(
@@ -35,8 +38,10 @@ def summary(
 
 
 def regions(inside: tuple, border: tuple, gap: tuple | None) -> pd.DataFrame:
-    rows = [("inside", *inside, 6, 8), ("border", *border, 24, 1537)]
+    # Of all pictures, which are others than those that the difference is of.
+    rows = [("inside", 0.9, 0.8, 1, 9, 12), ("border", 0.9, 0.8, 1, 24, 1700)]
     if gap is not None:
+        rows += [("inside_paired", *inside, 6, 8), ("border_paired", *border, 6, 1537)]
         rows.append(("border_minus_inside", *gap, 6, 1545))
     table = pd.DataFrame(rows, columns=["region", "value", "low", "high", "n", "n_patches"])
     return table.assign(model="m", dataset="scenes", metric="names_object", view_name="all")
@@ -45,7 +50,7 @@ def regions(inside: tuple, border: tuple, gap: tuple | None) -> pd.DataFrame:
 def test_ours_stand_beside_the_published_with_their_difference() -> None:
     table = pd.concat([
         summary("llava-1.5-7b", "sweater", "patches", **SWEATER),
-        summary("llava-1.5-7b", "other", "patches", **{**SWEATER, "best_layer": 3.0}),
+        summary("llava-1.5-7b", "other", "patches", **{**SWEATER, "best_layer_with_layer_0": 3.0}),
         summary("m", "scenes", "samples", **SWEATER),
         summary("m", "alone", "patches", **SWEATER),  # a close-up of one picture, no import
     ])  # fmt: skip
@@ -54,6 +59,7 @@ def test_ours_stand_beside_the_published_with_their_difference() -> None:
     sweater = found[found["lens"] == "llava-1.5-7b · sweater"]
     assert sweater["published"].tolist() == [28.083, 576, 525, 140, 145]
     assert sweater["difference"].tolist() == pytest.approx([0] * 5)
+    assert sweater["ours, from layer 1 on"].tolist() == [28.5, 576, 526, 139, 144]
     text = told(sweater)
     assert text["ours"].tolist() == ["28.083", "576", "525", "140", "145"]
     assert text["difference"].tolist() == ["0"] * 5
@@ -62,7 +68,7 @@ def test_ours_stand_beside_the_published_with_their_difference() -> None:
     assert other["published"].isna().all()
     assert other["ours"].tolist() == [3.0, 576, 525, 140, 145]
     off = compared(
-        summary("llava-1.5-7b", "sweater", "patches", **{**SWEATER, "n_blank": 147}),
+        summary("llava-1.5-7b", "sweater", "patches", **{**SWEATER, "n_blank_with_layer_0": 147}),
         published("patch_lens"), ["m", "llava-1.5-7b"],
     )  # fmt: skip
     assert off["difference"].tolist() == pytest.approx([0, 0, 0, 0, 2])
@@ -94,7 +100,8 @@ def test_both_views_are_said_and_not_what_is_pooled() -> None:
     table = pd.concat([one, one.assign(view_name="overview"), one.assign(view_name="tiles")])
     lines = border_sentences(table).splitlines()
     assert [line.split(":")[0] for line in lines] == [
-        "- `m` on `scenes`, `overview`", "- `m` on `scenes`, `tiles`",
+        "- `m` on `scenes`, `overview`, over the 6 pictures that have both",
+        "- `m` on `scenes`, `tiles`, over the 6 pictures that have both",
     ]  # fmt: skip
 
 
@@ -115,14 +122,16 @@ def test_what_is_said_of_the_border_follows_from_its_interval(
     text = border_sentences(regions(inside, border, gap))
     assert says in text
     said = [f"{100 * each:+.1f}" for each in gap]
-    assert f"{said[0]} points, from {said[1]} to {said[2]} (over 6 pictures that have both)" in text
+    assert "over the 6 pictures that have both: " in text
+    assert f"{said[0]} points, from {said[1]} to {said[2]}: " in text
     assert "of 1,537 patches on the border" in text
 
 
 def test_one_picture_has_no_interval() -> None:
     table = regions((0.5, 0.5, 0.5), (0.4, 0.4, 0.4), (-0.1, -0.1, -0.1)).assign(n=1)
     text = border_sentences(table)
-    assert "(over the one picture that has both): one picture, so no interval." in text
+    assert "over the one picture that has both: " in text
+    assert text.endswith(": one picture, so no interval.")
     assert "alike" not in text
 
 
@@ -152,7 +161,9 @@ def test_tables_that_are_not_there_are_empty(tmp_path: Path) -> None:
 def test_names_are_never_markup() -> None:
     table = regions((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), (0.3, 0.1, 0.5))
     text = border_sentences(table.assign(model="<img src=x>", dataset="a*b`c"))
-    assert text.startswith("- `<img src=x>` on `` a*b`c ``: 50.0 %")
+    assert text.startswith(
+        "- `<img src=x>` on `` a*b`c ``, over the 6 pictures that have both: 50.0 %"
+    )
 
 
 def test_localisation_is_told_at_the_ends_and_in_the_middle() -> None:

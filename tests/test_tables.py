@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lensbench.errors import LensbenchError
+from lensbench.metrics.tables import peak_layer
 from lensbench.tables import TABLES, latex_escape, make_table
 from metric_frames import HOSTILE, metric_frames, write_metric_frames
 
@@ -161,6 +162,57 @@ def test_language_takes_the_peak_between_embeddings_and_last_layer(tmp_path: Pat
     csv = make_table("language", frames, tmp_path / "t")[0]
     row = pd.read_csv(csv).query("model == 'lensbench-llava' and dataset == 'scenes'").iloc[0]
     assert (row["han_top1_peak"], row["han_top1_layer"]) == (0.6, 5)
+
+
+def curve(*rows: tuple[float, float, float], n: int = 24) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["value", "low", "high"]).assign(
+        layer=range(1, len(rows) + 1), n=n
+    )
+
+
+def test_a_layer_is_a_peak_only_where_its_interval_stands_out() -> None:
+    flat = curve((0.5, 0.4, 0.6), (0.55, 0.45, 0.65), (0.5, 0.4, 0.6))
+    assert peak_layer(flat) is None
+    rising = curve((0.1, 0.0, 0.2), (0.8, 0.7, 0.9), (0.8, 0.6, 0.9))
+    assert peak_layer(rising) == 2
+    assert peak_layer(rising.sample(frac=1, random_state=0)) == 2
+    # The floor there must be cleared too, row by row.
+    assert peak_layer(rising, 0.75) is None
+    assert peak_layer(rising, pd.Series([0.9, 0.69, 0.9])) == 2
+    # Touching intervals are no difference; one sample has none; a layer without a value counts not.
+    assert peak_layer(curve((0.1, 0.0, 0.7), (0.8, 0.7, 0.9))) is None
+    assert peak_layer(rising.assign(n=1)) is None
+    assert peak_layer(rising.iloc[:0]) is None
+    assert peak_layer(pd.concat([rising, curve((float("nan"),) * 3).assign(layer=9)])) == 2
+
+
+def test_no_layer_is_named_where_nothing_peaks(tmp_path: Path) -> None:
+    frames = dict(FRAMES)
+    flat = frames["han_in_topk"].assign(value=0.3, low=0.2, high=0.4)
+    masses = frames["script_mass"]
+    below = masses["script"] == "Han"
+    frames["han_in_topk"] = flat
+    frames["script_mass"] = masses.assign(
+        floor_random=masses["floor_random"].mask(below, 1.0)  # a random direction has more Han
+    )
+    csv, tex = make_table("language", frames, tmp_path / "t")
+    table = pd.read_csv(csv)
+    assert table["han_top1_layer"].isna().all()
+    assert table["han_mass_layer"].isna().all()
+    assert table["latin_mass_layer"].notna().all()
+    assert set(table["han_top1_peak"]) == {0.3}
+    assert r"0.30 {\footnotesize(no peak)}" in tex.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["language", "accuracy_by_answer"])
+def test_rows_of_one_language_are_not_mixed_in(tmp_path: Path, name: str) -> None:
+    pooled = ("han_in_topk", "script_mass", "accuracy_by_answer")
+    other = {
+        table: pd.concat([FRAMES[table].assign(asked="zh", value=0.99, low=0.98), FRAMES[table]])
+        for table in pooled
+    }
+    alone = make_table(name, FRAMES, tmp_path / "a")[0].read_bytes()
+    assert make_table(name, {**FRAMES, **other}, tmp_path / "b")[0].read_bytes() == alone
 
 
 def test_heads_are_counted_by_kind_for_image_runs_only(tmp_path: Path) -> None:

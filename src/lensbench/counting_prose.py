@@ -10,16 +10,22 @@ from lensbench.prose import interval, quoted
 #: The pair that is told of.
 FIRST, SECOND = PAIRS[0]
 NAMES = {"zh": "Chinese", "en": "English"}
+#: The ways to arrive that are told, together.
+WAYS = {"top1": "on top", "top10": "among the first 10"}
 #: Columns of `leads`, with their headings.
 LEADS = {
     "model": "model", "dataset": "dataset", "asked": "asked for", "arrival": "arrival",
-    "net_first": "net first", "other_net_first": "a wrong answer's",
+    "net_first": "net first", "net_first_paired": "net first, beside a wrong answer",
+    "other_net_first_paired": "that wrong answer's",
     "net_first_over_other": "net first, right − wrong", "both": "both arrive in",
-    "lead_layers": "lead there (layers)", "other_lead_layers": "a wrong answer's",
-    "lead_over_other": "lead, right − wrong",
+    "lead_layers": "lead there (layers)", "lead_paired": "lead, beside a wrong answer",
+    "other_lead_paired": "that wrong answer's", "lead_over_other": "lead, right − wrong",
 }  # fmt: skip
-_RIGHT = ("net_first", "net_first_over_other", "lead_layers", "lead_over_other")
-_WRONG = ("net_first", "lead_layers")
+_RIGHT = (
+    "net_first", "net_first_paired", "net_first_over_other", "lead_layers", "lead_paired",
+    "lead_over_other",
+)  # fmt: skip
+_WRONG = ("net_first_paired", "lead_paired")
 
 
 def side(row: pd.Series | None) -> int:
@@ -37,7 +43,7 @@ def verdict(net: pd.Series, over: pd.Series | None) -> str:
     """Return which language comes first of the right answer, if more than of a wrong one.
 
     Args:
-        net: the row of net_first.
+        net: the row of net_first, over the samples of `over` where that is given.
         over: that of net_first_over_other; None where there is no wrong answer.
     """
     own, beyond = side(net), side(over)
@@ -96,36 +102,58 @@ def leads(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(told, columns=list(LEADS))
 
 
-def lead_sentences(table: pd.DataFrame, arrival: str = "top10") -> list[str]:
-    """Return a sentence a run and language asked for: which comes first, and if that says much.
+def lead_sentences(table: pd.DataFrame) -> list[str]:
+    """Return a sentence a run and language asked for: which comes first, on top and in the top 10.
+
+    Both are told in one, and whether they agree: with more tokens looked at, a language with more
+    forms comes first more easily.
 
     Args:
         table: `language_lead`, of one family a run.
-        arrival: the way to arrive.
     """
-    sentences = []
+    runs: dict[tuple[object, ...], list[tuple[str, str, str]]] = {}
     for labels, rows in _groups(table):
-        if labels["arrival"] != arrival:
-            continue
-        over = rows.get("net_first_over_other")
-        said = f"net {interval(rows['net_first'])}"
-        if over is not None:
-            said += f"; right less wrong answer {interval(over)}"
-        led = f"Among samples in which both arrive, {_both(rows)}"
-        if "lead_layers" in rows:
-            led += f", {NAMES[FIRST]} leads by {interval(rows['lead_layers'])} layers"
-        if "lead_over_other" in rows:
-            paired = rows["lead_over_other"]
-            clear = "clear of 0" if side(paired) else "not clear of 0"
-            led += f", {interval(paired)} more than with a wrong answer, {clear}"
-        asked = "whatever is asked for"
-        if labels["asked"] != "all":
-            asked = f"asked for {quoted(labels['asked'])}"
-        sentences.append(
-            f"- {quoted(labels['model'])} on {quoted(labels['dataset'])}, {asked}: "
-            f"**{verdict(rows['net_first'], over)}** ({said}). {led}."
-        )
+        way = WAYS[str(labels["arrival"])]
+        net = rows.get("net_first_paired", rows["net_first"])
+        found = verdict(net, rows.get("net_first_over_other"))
+        key = (labels["model"], labels["dataset"], labels["asked"])
+        runs.setdefault(key, []).append((way, found, _lead(rows)))
+    sentences = []
+    for (model, dataset, asked), told in runs.items():
+        of = "whatever is asked for" if asked == "all" else f"asked for {quoted(asked)}"
+        parts = "; ".join(f"{way} **{found}** ({numbers})" for way, found, numbers in told)
+        if len(told) < len(WAYS):
+            missing = [way for way in WAYS.values() if way not in [each for each, *_ in told]]
+            end = f"Of what arrives {missing[0]} nothing is known."
+        elif len({found for _, found, _ in told}) > 1:
+            end = "The two differ."
+        else:
+            end = "The two agree."
+        sentences.append(f"- {quoted(model)} on {quoted(dataset)}, {of}: {parts}. {end}")
     return sentences
+
+
+def _lead(rows: dict[str, pd.Series]) -> str:
+    """Return the numbers of one way to arrive: shares of all, and leads of those that have both."""
+    net = rows.get("net_first_paired", rows["net_first"])
+    said = f"net {interval(net)}"
+    if "net_first_over_other" in rows:
+        said += (
+            f", of a wrong answer {interval(rows['other_net_first_paired'])}, right less wrong "
+            f"{interval(rows['net_first_over_other'])}"
+        )
+    said += f"; in {_both(rows)} samples both arrive"
+    if "lead_layers" in rows:
+        said += f", and {NAMES[FIRST]} leads there by {interval(rows['lead_layers'])} layers"
+    if "lead_over_other" in rows:
+        paired = rows["lead_over_other"]
+        clear = "clear of 0" if side(paired) else "not clear of 0"
+        said += (
+            f"; where both arrive of the right and of a wrong answer, {NAMES[FIRST]} leads by "
+            f"{interval(rows['lead_paired'])} and {interval(rows['other_lead_paired'])}, right "
+            f"less wrong {interval(paired)}, {clear}"
+        )
+    return said
 
 
 def excess_sentences(table: pd.DataFrame) -> list[str]:
@@ -147,13 +175,19 @@ def excess_sentences(table: pd.DataFrame) -> list[str]:
             if most["value"] <= 0:
                 sentences.append(f"{start}no Han mass at any layer.")
                 continue
-            above = rows[rows["low"] > 0]["layer"]
-            layers = ", ".join(str(layer) for layer in above)
+            above = rows[[side(row) > 0 for _, row in rows.iterrows()]]
+            if above.empty:
+                sentences.append(
+                    f"{start}no Han mass, as far as these samples tell: the interval lies above "
+                    f"0 at no layer, so that there is no peak; the largest mean is "
+                    f"{interval(most)}."
+                )
+                continue
+            layers = ", ".join(str(layer) for layer in above["layer"])
+            most = above.sort_values("value", ascending=False, kind="stable").iloc[0]
             sentences.append(
-                f"{start}most Han mass at layer {most['layer']}, {interval(most)} more than a "
-                f"blank one; taken one by one, the interval lies above 0 at the layers {layers}."
-                if layers
-                else f"{start}no Han mass, as far as these samples tell: the interval lies above "
-                f"0 at no layer, and the most is {interval(most)} at layer {most['layer']}."
+                f"{start}Han mass at the layers {layers}, where the interval, taken one by one, "
+                f"lies above 0: among them most at layer {most['layer']}, {interval(most)} more "
+                f"than a blank one."
             )
     return sentences

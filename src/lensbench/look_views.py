@@ -135,16 +135,18 @@ def part_views(parts: pd.DataFrame) -> list[View]:
 def best_layers(patches: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of each image position at its best layer, where its top token is likeliest.
 
+    Layer 0, the embedding, is left out.
+
     Args:
         patches: rows of `Look.patches_frame`.
     """
-    first = patches[patches["rank"] == 0]
+    first = patches[(patches["rank"] == 0) & (patches["layer"] > 0)]
     best = first.loc[first.groupby("position")["probability"].idxmax(), ["position", "layer"]]
     return patches.merge(best, on=["position", "layer"], how="inner")
 
 
 def patch_list(patches: pd.DataFrame, title: str) -> View:
-    """Return image positions as rows: each one's top tokens at its best layer.
+    """Return image positions as rows: each one's top tokens at its best layer (of 1 to L).
 
     Args:
         patches: rows of `Look.patches_frame`.

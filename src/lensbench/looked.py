@@ -30,7 +30,7 @@ from lensbench.terminal import as_text, terminal_width, view_tables
 
 #: How many of its top tokens are drawn of a single position.
 _PLACES = 5
-_PATCHES = "patches at their best layers"
+_PATCHES = "patches at their best layers (of 1 to L)"
 _LEGEND = {
     "answer": "Color: probability. Marked: the token that the model writes at that step.",
     "prompt": "Color: probability. Marked: the token that the last layer says at that position.",

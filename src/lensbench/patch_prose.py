@@ -11,12 +11,13 @@ from lensbench.figures.frames import read_table
 from lensbench.figures.style import of_run, runs_of
 from lensbench.metrics.patch_data import ALL_VIEWS
 from lensbench.metrics.patch_objects import BORDER, INSIDE
-from lensbench.metrics.patch_regions import DIFFERENCE
+from lensbench.metrics.patch_regions import DIFFERENCE, PAIRED
+from lensbench.metrics.patches import STUDY
 from lensbench.metrics.study_tables import STUDY_TABLES
 from lensbench.prose import interval, quoted, together
 
 TABLES = ("patch_best", "patch_summary", "patch_by_region", "patch_localisation")
-#: What the published numbers are of, in words.
+#: What the published numbers are of, in words; their best layer may be layer 0.
 NAMES = {
     "best_layer": "mean best layer",
     "n_patches": "patches",
@@ -51,6 +52,9 @@ def compared(
 ) -> pd.DataFrame:
     """Return our numbers of imported lenses beside the published ones, NaN where none was.
 
+    "ours" follows the study's rule, which counts layer 0 too, as does the difference; the last
+    column follows the rule of this project.
+
     A lens is imported if its numbers are published or its model was not run here: a close-up of one
     picture is none.
 
@@ -67,24 +71,26 @@ def compared(
             continue
         ours = of_run(summary, model, dataset).set_index("metric")["value"]
         theirs = of_run(published, model, dataset).set_index("metric")["value"]
+        of_study = [name if name == "n_patches" else f"{name}{STUDY}" for name in NAMES]
         rows = pd.DataFrame(
             {
                 "lens": f"{model} · {dataset}",
                 "counted": list(NAMES.values()),
                 "published": [theirs.get(metric, float("nan")) for metric in NAMES],
-                "ours": [ours[metric] for metric in NAMES],
+                "ours": [ours[study] for study in of_study],
+                "ours, from layer 1 on": [ours[metric] for metric in NAMES],
             }
         )
         # Printed with three decimals: what is beyond them can't be told apart.
         frames.append(rows.assign(difference=(rows["ours"].round(3) - rows["published"])))
-    columns = ["lens", "counted", "published", "ours", "difference"]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    columns = ["lens", "counted", "published", "ours", "difference", "ours, from layer 1 on"]
+    return pd.concat([pd.DataFrame(columns=columns), *frames], ignore_index=True)
 
 
 def told(beside: pd.DataFrame) -> pd.DataFrame:
     """Return `compared` with its numbers as they are printed: no decimals where there are none."""
     shown = beside.copy()
-    for column in ("published", "ours", "difference"):
+    for column in ("published", "ours", "difference", "ours, from layer 1 on"):
         shown[column] = [
             "–" if pd.isna(value) else f"{value:.3f}".rstrip("0").rstrip(".")
             for value in beside[column]
@@ -105,8 +111,8 @@ def late_sentences(summary: pd.DataFrame) -> str:
         rows = _by(found, "metric")
         late, blank, count = rows["share_last_third"], rows["share_blank"], rows["n_patches"]
         lines.append(
-            f"- {run}: {_share(late)} of {count['value']:,.0f} patches have "
-            f"their best layer in the last third, {_share(blank)} are blank there (intervals over "
+            f"- {run}: {_share(late)} of {count['value']:,.0f} patches have their best layer (of 1 "
+            f"to L) in the last third, {_share(blank)} are blank there (intervals over "
             f"{late['n']:.0f} picture{'' if late['n'] == 1 else 's'})."
         )
     return "\n".join(lines)
@@ -114,6 +120,8 @@ def late_sentences(summary: pd.DataFrame) -> str:
 
 def border_sentences(by_region: pd.DataFrame, metric: str = "names_object") -> str:
     """Return a Markdown list: of each run, whether the border names the object more often.
+
+    Both shares and their difference are of the pictures that have patches of both kinds.
 
     Args:
         by_region: `patch_by_region`.
@@ -129,13 +137,17 @@ def border_sentences(by_region: pd.DataFrame, metric: str = "names_object") -> s
             what = f"no patch lies {place[missing[0]]}" if missing else "no picture has both"
             lines.append(f"- {run}: {what}, so nothing can be compared.")
             continue
-        inside, border, gap = rows[INSIDE], rows[BORDER], rows[DIFFERENCE]
+        inside, border, gap = rows[INSIDE + PAIRED], rows[BORDER + PAIRED], rows[DIFFERENCE]
         value, low, high = _percent(gap, "+")
-        of = "the one picture that has" if gap["n"] == 1 else f"{gap['n']:.0f} pictures that have"
+        of = (
+            "the one picture that has"
+            if gap["n"] == 1
+            else f"the {gap['n']:.0f} pictures that have"
+        )
         lines.append(
-            f"- {run}: {_share(border)} of {border['n_patches']:,.0f} patches "
+            f"- {run}, over {of} both: {_share(border)} of {border['n_patches']:,.0f} patches "
             f"on the border and {_share(inside)} of {inside['n_patches']:,.0f} inside; border less "
-            f"inside is {value} points, from {low} to {high} (over {of} both): {verdict(rows)}."
+            f"inside is {value} points, from {low} to {high}: {verdict(rows)}."
         )
     return "\n".join(lines)
 
@@ -149,8 +161,8 @@ def verdict(rows: Mapping[str, pd.Series]) -> str:
     Args:
         rows: of one run and metric, by region.
     """
-    inside, border, gap = rows[INSIDE], rows[BORDER], rows[DIFFERENCE]
-    if 1 in (inside["n"], border["n"], gap["n"]):
+    inside, border, gap = rows[INSIDE + PAIRED], rows[BORDER + PAIRED], rows[DIFFERENCE]
+    if gap["n"] == 1:
         return "one picture, so no interval"
     for name, row in ((INSIDE, inside), (BORDER, border)):
         if row["value"] in (0, 1):

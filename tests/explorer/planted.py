@@ -54,12 +54,14 @@ BLANK = (3, 4)
 HITS = ((7, 4), (7, 5), (20, 3))
 #: Patch with two equal best layers, of which the first counts.
 TIE, TIE_LAYERS = 5, (2, 6)
+#: Patch whose likeliest token at layer 0 is likelier than at any other.
+ARTEFACT = 13
 CONVERGENCE = 5
 QUESTION = "How many </script><b>needles</b> are \u202ethere?"
 
 
 def best_layer(patch: int) -> int:
-    return TIE_LAYERS[0] if patch == TIE else (3 * patch) % (L + 1)
+    return TIE_LAYERS[0] if patch == TIE else max(1, (3 * patch) % (L + 1))
 
 
 def meta(model: str, dataset: str, k: int = K, layers: int = L) -> TraceMeta:
@@ -108,7 +110,10 @@ def patches(sample: str, views: list[dict[str, Any]], first: int, told: bool, ex
     for patch, (view, row, col) in enumerate(places):
         for layer in range(L + 1):
             at_best = layer == best_layer(patch) or (patch == TIE and layer == TIE_LAYERS[1])
-            ids, logprob = tops(rng, 0.9 if at_best else float(rng.uniform(0.05, 0.7)))
+            # An artefact of the embedding is likelier than any layer's token, and not the best.
+            artefact = layer == 0 and patch == ARTEFACT
+            likeliest = 0.9 if at_best else 0.95 if artefact else float(rng.uniform(0.05, 0.7))
+            ids, logprob = tops(rng, likeliest)
             if at_best and patch in BLANK:
                 ids[0] = ID[""] if patch == BLANK[0] else ID[" \n"]
             if at_best and patch == 6:

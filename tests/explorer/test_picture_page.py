@@ -41,7 +41,7 @@ def test_bars_are_as_long_as_the_probabilities(open_page: Open) -> None:
     page = open_page()
     hover(page, 0)
     bars = page.locator("#details > div").first.locator(".bar").all()
-    for bar, (_, shown) in zip(bars, tokens_of(0, 0), strict=True):
+    for bar, (_, shown) in zip(bars, tokens_of(1, 0), strict=True):
         outer, inner = bar.bounding_box(), bar.locator("i").bounding_box()
         assert outer is not None
         assert inner is not None
@@ -82,10 +82,10 @@ def test_the_slider_paints_by_probability(open_page: Open) -> None:
     # At its best layer a patch has 0.9: the square root is 95 % of the way to yellow.
     red, _, blue, opacity = painted(page, 2)
     assert (red > 200, blue < 100, opacity) == (True, True, 255)
-    set_layer(page, 0)
+    set_layer(page, 1)
     assert painted(page, 0)[0] > 200
     assert painted(page, 2)[0] < 200
-    expect(page.locator("#legend")).to_contain_text("Likeliest token, layer 0")
+    expect(page.locator("#legend")).to_contain_text("Likeliest token, layer 1")
     ticks = page.locator("#legend .ticks span").all_inner_texts()
     assert ticks == ["0", "1 %", "10 %", "25 %", "50 %", "100 %"]
 
@@ -118,8 +118,8 @@ def test_best_layers_are_painted(open_page: Open) -> None:
     page = open_page()
     page.get_by_text("Best layer", exact=True).click()
     page.locator("#opacity").fill("100")
-    # Patches 0 and 3 have theirs at 0, patch 2 at 6; all at once, whatever the slider says.
-    assert painted(page, 0)[:3] == painted(page, 3)[:3] == (0, 34, 78)
+    # Patches 0 and 3 have theirs at 1, patch 2 at 6; all at once, whatever the slider says.
+    assert painted(page, 0)[:3] == painted(page, 3)[:3] == (18, 53, 112)
     assert painted(page, 2)[0] > 150
     assert page.locator("#legend .ticks span").all_inner_texts() == ["0", "3", "5", "8"]
 

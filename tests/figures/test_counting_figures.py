@@ -137,3 +137,22 @@ def test_a_run_that_lacks_a_part_is_still_drawn() -> None:
     empty = {"matched_kinds": pd.DataFrame(columns=FRAMES["matched_kinds"].columns)}
     figure = FIGURES["matched_kinds"].draw({**FRAMES, **empty})
     assert "No run has simple and complex" in figure.texts[0].get_text()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["accuracy_by_answer", "han_in_topk", "script_mass", "matched_kinds", "by_variant"],
+)
+def test_rows_of_one_language_asked_in_are_not_drawn(name: str) -> None:
+    one = FRAMES[name].assign(asked="zh", value=0.99, low=0.98, high=1.0)
+    both = {**FRAMES, name: pd.concat([one, FRAMES[name]])}
+    drawn, alone = (drawn_data(FIGURES[name].draw(frames)) for frames in (both, FRAMES))
+    assert drawn == alone
+
+
+def drawn_data(figure: Figure) -> list[list[float]]:
+    """Return the numbers of every line and of every map of cells."""
+    lines = [np.ravel(line.get_xydata()).tolist() for ax in figure.axes for line in ax.lines]
+    cells = [np.asarray(mesh.get_array()) for ax in figure.axes for mesh in ax.collections
+             if mesh.get_array() is not None]  # fmt: skip
+    return lines + [np.nan_to_num(np.ma.filled(each, -1.0)).ravel().tolist() for each in cells]

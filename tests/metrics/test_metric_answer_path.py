@@ -16,7 +16,8 @@ from lensbench.metrics.rundata import Block
 
 
 def answer_path(run: Block) -> list[pd.DataFrame]:
-    return reduced(path.measure, path.answer_path, run)
+    (table,) = reduced(path.measure, path.answer_path, run)
+    return [table[table["asked"] == "all"]]
 
 
 def values(table: pd.DataFrame, family: str = "all") -> dict[str, float]:
@@ -99,7 +100,11 @@ def test_the_raw_lens_is_held_against_the_normed_one_sample_by_sample() -> None:
     assert got["gold_first_layer_raw"] == pytest.approx((3 + 1 + 4) / 3)
     # Both lenses find it in the first two: 3 − 1 and 1 − 2.
     assert got["gold_first_layer_raw_minus_normed"] == pytest.approx(0.5)
-    assert table.set_index("metric").loc["gold_first_layer_raw_minus_normed", "n"] == 2
+    # Their layers beside the difference are of the same two: 3 and 1, 1 and 2.
+    assert (got["gold_first_layer_raw_paired"], got["gold_first_layer_paired"]) == (2, 1.5)
+    n = table.set_index("metric")["n"]
+    names = ("raw_minus_normed", "raw_paired", "paired")
+    assert [n[f"gold_first_layer_{name}"] for name in names] == [2, 2, 2]
 
 
 def test_families_are_told_apart_each_over_its_own_samples() -> None:
@@ -119,7 +124,9 @@ def test_families_are_told_apart_each_over_its_own_samples() -> None:
 
 
 def test_planted_truth_is_recovered(scenes: Made) -> None:
-    table = scenes.tables["answer_path"].query("family == 'all'").set_index("metric")
+    table = (
+        scenes.tables["answer_path"].query("family == 'all' and asked == 'all'").set_index("metric")
+    )
     truth = scenes.truth
     kept = pd.Series(truth.convergence) <= 7  # of 8 layers: the last block changes nothing
     assert table.loc["last_1_agree", "value"] == pytest.approx(kept.mean())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hand_runs import hand_run, reduced
+from hand_runs import ID, hand_run, reduced
 
 from lensbench.datasets.scenes import count_question
 from lensbench.metrics import counting
@@ -14,11 +14,13 @@ from lensbench.metrics.rundata import Block
 
 
 def matched_kinds(run: Block) -> list[pd.DataFrame]:
-    return reduced(counting.measure, counting.matched_kinds, run, resamples=400, seed=3)
+    tables = reduced(counting.measure, counting.matched_kinds, run, resamples=400, seed=3)
+    return [table[table["asked"] == "all"] for table in tables]
 
 
 def by_count(run: Block) -> list[pd.DataFrame]:
-    return reduced(counting.measure, counting.by_count, run, resamples=400, seed=3)
+    tables = reduced(counting.measure, counting.by_count, run, resamples=400, seed=3)
+    return [table[table["asked"] == "all"] for table in tables]
 
 
 def test_counts_of_concepts() -> None:
@@ -132,10 +134,10 @@ def test_counts_that_one_kind_lacks_weigh_nothing_and_one_kind_alone_has_no_tabl
 
 
 def test_groups_of_counts_by_hand() -> None:
-    rows = [("x", 2, True), ("x", 3, False), ("x", 7, True), ("x", 7, True)]
+    rows = [("x", 2, True)] * 10 + [("x", 3, False)] * 10 + [("x", 7, True)] * 2
     run = run_of(rows)
-    # In the middle the three was right: the best layer is not the last.
-    run.steps.top_id[1, 1, 0] = 9  # " three"
+    # In the middle the threes were right: the best layer is not the last.
+    run.steps.top_id[10:20, 1, 0] = 9  # " three"
     (table,) = by_count(run)
     got = table.set_index(["group", "metric"])["value"]
     assert got["0-5", "accuracy"] == 0.5
@@ -144,3 +146,33 @@ def test_groups_of_counts_by_hand() -> None:
     assert got["0-5", "convergence_layer"] == pytest.approx((1 + 2) / 2)
     assert table.set_index(["group", "metric"])["n"]["6+", "accuracy"] == 2
     assert by_count(hand_run([["红", " red"]], ["color:red"])) == []
+
+
+def test_languages_asked_for_are_told_apart() -> None:
+    """Asked for English the twos are right, for Chinese wrong; complex ones are asked in both."""
+    kinds = ["simple"] * 4 + ["complex"] * 4
+    asked = ["en", "en", "zh", "zh"] * 2
+    tops = [["·", "·", " two" if language == "en" else "the"] for language in asked]
+    run = hand_run(tops, ["number:2"] * 8, asked=asked, family=kinds)
+    (table,) = reduced(counting.measure, counting.by_count, run, resamples=50)
+    accuracy = table[table["metric"] == "accuracy"].set_index("asked")
+    assert accuracy["value"].to_dict() == {"all": 0.5, "en": 1.0, "zh": 0.0}
+    assert accuracy["n"].to_dict() == {"all": 8, "en": 4, "zh": 4}
+    (table,) = reduced(counting.measure, counting.matched_kinds, run, resamples=50)
+    even = table.query("weighting == 'matched' and metric == 'accuracy' and kind == 'simple'")
+    assert even.set_index("asked")["value"].to_dict() == {"all": 0.5, "en": 1.0, "zh": 0.0}
+
+
+def test_an_accuracy_that_peaks_nowhere_has_no_best_layer() -> None:
+    rows = [("x", 2, False)] * 12 + [("x", 7, True)] * 12
+    (table,) = by_count(run_of(rows))
+    got = table.set_index(["group", "metric"])["value"]
+    assert got["0-5", "accuracy_best"] == 0
+    assert ("0-5", "best_layer") not in got.index
+    # Right at layers 1 and 2 of 2, and nothing else was tried: no layer stands out either.
+    assert ("6+", "best_layer") not in got.index
+    run = run_of([("x", 2, False)] * 20)
+    run.steps.top_id[:, 1, 0] = ID[" two"]  # layer 1 alone
+    run.steps.top_id[:, 0, 0] = ID[" two"]  # an artefact of the embedding
+    (table,) = by_count(run)
+    assert table.set_index("metric").loc["best_layer", "value"] == 1

@@ -136,6 +136,11 @@ def test_the_wrong_answer_is_the_mean_of_all_others_not_the_next_by_name() -> No
     assert n["top1", "net_first_over_other"] == n["top1_other", "net_first"] == 4
     assert n["top1", "net_first"] == 5  # red has both, but no other color to be held against
     assert n["top1", "lead_over_other"] == 1
+    # What stands beside a difference is of its samples: red, which has none, is left out of it.
+    assert (own["net_first"], own["net_first_paired"]) == (pytest.approx(1 / 5), 1 / 4)
+    assert (other["net_first_paired"], other["lead_paired"], own["lead_paired"]) == (0, 2, 1)
+    for name, number in (("net_first_paired", 4), ("lead_paired", 1)):
+        assert (n["top1", name], n["top1_other", name]) == (number, number)
 
 
 def test_a_language_that_comes_first_of_any_answer_does_not_clear_the_floor() -> None:

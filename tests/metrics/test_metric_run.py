@@ -86,14 +86,16 @@ def test_convergence_has_every_step(scenes: Made) -> None:
 
 
 def test_planted_han_layers_are_recovered(scenes: Made) -> None:
-    table = at(scenes.tables["han_in_topk"], k=1)
+    table = at(scenes.tables["han_in_topk"], asked="all", k=1)
     first, last = scenes.truth.han_layers
     # Every sample whose gold has a Chinese form; the one animal has none.
     n = len(scenes.truth.convergence)
     share = (n - 1) / n
     want = [share if first <= layer <= last else 0.0 for layer in table["layer"]]
     assert table["value"].tolist() == pytest.approx(want)
-    whole = scenes.tables["han_in_topk"].pivot(index="layer", columns="k", values="value")
+    whole = at(scenes.tables["han_in_topk"], asked="all").pivot(
+        index="layer", columns="k", values="value"
+    )
     assert list(whole.columns) == [1, 2, 3, 4, 5]
     assert (np.diff(whole.to_numpy(), axis=1) >= 0).all()
 
@@ -196,10 +198,12 @@ def test_accuracy_tables_against_a_naive_reading(facts: Made) -> None:
     naive = pd.DataFrame(rows, columns=["answer", "asked", "layer", "spoken"])
     naive["right"] = naive["spoken"].notna()
     for answer, layer in [("number:4", 12), ("color:green", 6), ("capital:paris", 0)]:
-        got = at(facts.tables["accuracy_by_answer"], answer=answer, layer=layer).iloc[0]
-        want = at(naive, answer=answer, layer=layer)["right"]
-        assert got["value"] == pytest.approx(want.mean())
-        assert got["n"] == len(want)
+        here = at(naive, answer=answer, layer=layer)
+        table = at(facts.tables["accuracy_by_answer"], answer=answer, layer=layer)
+        assert set(table["asked"]) == {"all", *here["asked"]}
+        for asked, n, value in table[["asked", "n", "value"]].itertuples(index=False):
+            want = here["right"] if asked == "all" else at(here, asked=asked)["right"]
+            assert (value, n) == (pytest.approx(want.mean()), len(want))
     by_layer = at(facts.tables["by_layer"], metric="accuracy")["value"]
     assert by_layer.tolist() == pytest.approx(naive.groupby("layer")["right"].mean().tolist())
     table = facts.tables["accuracy_by_language"]
@@ -240,12 +244,41 @@ def test_accuracy_by_family_against_a_naive_reading(facts: Made) -> None:
     assert (whole["value"] * whole["n"]).sum() == pytest.approx(expected["value"] * expected["n"])
 
 
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("accuracy_by_answer", ["answer", "layer"]), ("han_in_topk", ["k", "layer"]),
+        ("script_mass", ["script", "layer"]), ("answer_path", ["family", "metric"]),
+        ("by_count", ["group", "metric"]),
+    ],
+)  # fmt: skip
+def test_languages_asked_for_share_the_samples_out(
+    scenes: Made, name: str, keys: list[str]
+) -> None:
+    table = scenes.tables[name]
+    if name == "by_count":  # The best of a language's layers is not that of all.
+        table = table[table["metric"].isin(["accuracy", "convergence_layer"])]
+    table = table.assign(sum=table["value"] * table["n"])
+    whole = at(table, asked="all").set_index(keys)
+    apart = table[table["asked"] != "all"]
+    assert apart["asked"].nunique() > 1
+    parts = apart.groupby(keys)[["sum", "n"]].sum().loc[whole.index]
+    assert parts["n"].tolist() == whole["n"].tolist()
+    assert parts["sum"].tolist() == pytest.approx(whole["sum"].tolist(), abs=1e-6)
+
+
 def test_masses_against_a_naive_reading(facts: Made) -> None:
     frame = frame_of(facts)
     for script, layer in [("Han", 6), ("Latin", 0), ("Fragment", 12)]:
-        got = at(facts.tables["script_mass"], script=script, layer=layer).iloc[0]
-        here = at(frame, layer=layer)["script_mass"]
-        assert got["value"] == pytest.approx(np.mean([m[SCRIPTS.index(script)] for m in here]))
+        table = at(facts.tables["script_mass"], script=script, layer=layer)
+        assert set(table["asked"]) == {"all", *frame["language"]}
+        for asked, value in table[["asked", "value"]].itertuples(index=False):
+            here = (
+                at(frame, layer=layer) if asked == "all" else at(frame, layer=layer, language=asked)
+            )
+            masses = [mass[SCRIPTS.index(script)] for mass in here["script_mass"]]
+            assert value == pytest.approx(np.mean(masses))
+        got = at(table, asked="all").iloc[0]
         share = np.mean([s == script for _, s in VOCABULARY])
         assert got["floor_vocabulary"] == pytest.approx(share)
         assert got["floor_random"] == pytest.approx(share)
@@ -546,7 +579,7 @@ def test_floors_of_shards_weigh_as_their_samples(scenes: Made, tmp_path: Path) -
 
     tables = compute_run(edited(scenes, tmp_path, plant), scenes.model_folder, FEW)
     # Shard 0 has 20 samples read, shard 1 has 19.
-    got = at(tables["script_mass"], script="Latin")["floor_random"]
+    got = at(tables["script_mass"], asked="all", script="Latin")["floor_random"]
     assert got.tolist() == pytest.approx([20 / 39] * 9)
 
 

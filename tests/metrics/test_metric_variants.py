@@ -66,7 +66,7 @@ def test_accuracy_and_its_paired_difference_against_a_naive_reading(
 ) -> None:
     folders, _ = made
     table = tables["by_variant"]
-    got = table[table["family"] == "all"].set_index(["variant", "metric"])
+    got = table.query("family == 'all' and asked == 'all'").set_index(["variant", "metric"])
     native = right_at_last(folders["native"])
     for variant in ("blank", "112"):
         there = right_at_last(folders[variant])
@@ -110,7 +110,8 @@ def test_han_by_layer_its_excess_and_floors(
 
 def test_the_highest_layer_is_the_highest_of_the_means(tables: dict[str, pd.DataFrame]) -> None:
     table = tables["han_floor"].query("family == 'all' and asked == 'not zh'")
-    changed = tables["by_variant"].query("family == 'all'").set_index(["variant", "metric"])
+    changed = tables["by_variant"].query("family == 'all' and asked == 'all'")
+    changed = changed.set_index(["variant", "metric"])
     got = changed["value"]
     peaks = {
         variant: table.query("metric == 'han_top1' and variant == @variant")["value"].max()
@@ -164,11 +165,19 @@ def test_families_and_languages_asked_for_are_told_apart(
     # What is planted: forms of the answer asked for, Chinese ones where Chinese is.
     native = table.query("family == 'all' and variant == 'native'").groupby("asked")["value"].max()
     assert native["zh"] > native["not zh"]
-    changed = tables["by_variant"].set_index(["family", "variant", "metric"])
+    by_variant = tables["by_variant"]
+    right = right_at_last(folders["112"])
+    for asked in by_variant["asked"].unique():
+        ids = [key for key in chosen(folders["112"], "all", asked) if key in right.index]
+        (row,) = by_variant.query(
+            "family == 'all' and asked == @asked and variant == '112' and metric == 'accuracy'"
+        ).itertuples()
+        assert (row.value, row.n) == (pytest.approx(right.loc[ids].mean()), len(ids))
+    assert {"all", "en", "zh"} <= set(by_variant["asked"])
+    changed = by_variant.query("asked == 'all'").set_index(["family", "variant", "metric"])
     for family in ("all", "color", "number"):
         n = changed.loc[(family, "blank", "han_mass_max_not_zh_minus_native"), "n"]
         assert n == len(chosen(folders["native"], family, "not zh"))
-        right = right_at_last(folders["112"])
         ids = [key for key in chosen(folders["112"], family, "all") if key in right.index]
         value = changed.loc[(family, "112", "accuracy"), "value"]
         assert value == pytest.approx(right.loc[ids].mean())
@@ -207,3 +216,20 @@ def test_the_command_takes_folders_named_as_their_variants(
     done = subprocess.run([*command[:4], *command[5:]], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
+
+
+def test_native_blank_and_excess_are_of_the_same_samples(
+    made: tuple[dict[str, Path], Path], tmp_path: Path
+) -> None:
+    """The blank run has twenty of the thirty samples: native is told without the others too."""
+    folders, model = made
+    make_run(tmp_path, "m", "scenes", n_samples=20, n_steps=1, seed=1)
+    blank = tmp_path / "traces/m/scenes/0"
+    table = compute_variants({"native": folders["native"], "blank": blank}, model, FEW)["han_floor"]
+    table = table.query("family == 'all' and asked == 'all' and metric == 'han_mass'")
+    wide = table.pivot(index="layer", columns="variant", values="value")
+    assert table["n"].nunique() == 1
+    assert table["n"].iloc[0] < 30
+    assert (wide["native"] - wide["blank"]).to_numpy() == pytest.approx(
+        wide["excess"].to_numpy(), abs=1e-6
+    )

@@ -35,18 +35,19 @@ def value(table: pd.DataFrame, metric: str, column: str = "value") -> float:
 def test_a_real_lens_gives_the_published_numbers_exactly(tmp_path: Path) -> None:
     import_patch_lens(SWEATER, tmp_path / "sweater")
     summary = compute_patches([tmp_path / "sweater"])["patch_summary"]
-    assert round(value(summary, "best_layer"), 3) == 28.083
+    assert round(value(summary, "best_layer_with_layer_0"), 3) == 28.083
     assert value(summary, "n_patches") == 576
-    assert value(summary, "n_last_third") == 525
-    assert value(summary, "n_empty") == 140
-    assert value(summary, "n_blank") == 145
+    assert value(summary, "n_last_third_with_layer_0") == 525
+    assert value(summary, "n_empty_with_layer_0") == 140
+    assert value(summary, "n_blank_with_layer_0") == 145
     printed = published("patch_lens").query("model == 'llava-1.5-7b' and dataset == 'sweater'")
     assert set(printed["metric"]) == {
         "best_layer", "n_patches", "n_last_third", "n_empty", "n_blank",
     }  # fmt: skip
     for row in printed.itertuples():
-        assert round(value(summary, row.metric), 3) == row.value
-    assert value(summary, "share_from_22_of_32") == pytest.approx(525 / 576)
+        metric = row.metric if row.metric == "n_patches" else f"{row.metric}_with_layer_0"
+        assert round(value(summary, metric), 3) == row.value
+    assert value(summary, "share_from_22_of_32_with_layer_0") == pytest.approx(525 / 576)
     # One picture: its patches' means are known, and how pictures differ is not.
     means = summary[~summary["metric"].str.startswith("n_")]
     assert set(means["over"]) == {"samples"}
@@ -55,7 +56,36 @@ def test_a_real_lens_gives_the_published_numbers_exactly(tmp_path: Path) -> None
 
 def test_the_best_layer_is_the_earliest_of_the_highest() -> None:
     logs = np.log(np.array([[0.1, 0.9, 0.9, 0.2], [0.5, 0.5, 0.5, 0.5], [0.1, 0.2, 0.3, 0.4]]))
-    assert best_layer(logs).tolist() == [1, 0, 3]
+    assert best_layer(logs, first=0).tolist() == [1, 0, 3]
+    # Layer 0, the embedding, is left out unless it is asked for by name.
+    assert best_layer(logs).tolist() == [1, 1, 3]
+    assert best_layer(np.log(np.array([[0.99, 0.2, 0.3, 0.3]]))).tolist() == [2]
+
+
+def test_an_artefact_of_the_embedding_is_no_best_layer_and_the_studys_rule_has_a_name(
+    tmp_path: Path,
+) -> None:
+    """Every patch says " \\n" with 0.99 at layer 0; four say "red" with 0.6 at layer 3 of 3."""
+
+    def says(layer: int, patch: int) -> tuple[str, float]:
+        if layer == 0:
+            return " \n", 0.99
+        return ("red", 0.6) if layer == 3 and patch < 4 else ("blue", 0.3)
+
+    tables = compute_patches([write_patches(tmp_path / "a", [says])])
+    best, summary = tables["patch_best"], tables["patch_summary"]
+    assert best["best_layer"].tolist() == [3] * 4 + [1] * 12
+    assert best["best_layer_with_layer_0"].tolist() == [0] * 16
+    assert best["text"].tolist() == ["red"] * 4 + ["blue"] * 12
+    assert value(summary, "best_layer") == 24 / 16
+    assert value(summary, "share_blank") == 0
+    assert value(summary, "n_last_third") == 4
+    assert value(summary, "best_layer_with_layer_0") == 0
+    assert value(summary, "share_blank_with_layer_0") == 1
+    assert value(summary, "n_blank_with_layer_0") == 16
+    assert value(summary, "n_last_third_with_layer_0") == 0
+    assert value(summary, "probability_with_layer_0") == pytest.approx(0.99)
+    assert (summary["metric"] == "n_patches").sum() == 1
 
 
 @pytest.mark.parametrize(
@@ -71,7 +101,7 @@ def says_at(layer_of: dict[int, int], text_of: dict[int, str]) -> Callable[..., 
     """Return patches that are loudest at a planted layer, with a planted text there only."""
 
     def says(layer: int, patch: int) -> tuple[str, float]:
-        best = layer_of.get(patch, 0)
+        best = layer_of.get(patch, 1)
         return (text_of.get(patch, "red"), 0.9) if layer == best else ("blue", 0.3)
 
     return says
@@ -82,7 +112,7 @@ def test_the_table_of_patches_is_what_was_planted(tmp_path: Path) -> None:
     folder = write_patches(tmp_path / "a", [says])
     best = compute_patches([folder])["patch_best"]
     assert list(best.columns) == STUDY_TABLES["patch_best"]
-    assert best["best_layer"].tolist() == [3, 2, 0, 0, 0, 1, *[0] * 10]
+    assert best["best_layer"].tolist() == [3, 2, 1, 1, 1, 1, *[1] * 10]
     assert best["text"].tolist() == ["", " \n", "red", "red", "red", "红", *["red"] * 10]
     assert best["blank"].tolist() == [1, 1, *[0] * 14]
     assert best["script"].tolist()[:6] == ["Space", "Space", "Latin", "Latin", "Latin", "Han"]
@@ -92,8 +122,8 @@ def test_the_table_of_patches_is_what_was_planted(tmp_path: Path) -> None:
     assert set(best["region"]) == {""}
     assert best["names_object"].isna().all()
     summary = compute_patches([folder])["patch_summary"]
-    assert value(summary, "best_layer") == pytest.approx((3 + 2 + 1) / 16)
-    assert value(summary, "best_depth") == pytest.approx(2 / 16)
+    assert value(summary, "best_layer") == pytest.approx((3 + 2 + 14) / 16)
+    assert value(summary, "best_depth") == pytest.approx((1 + 2 / 3 + 14 / 3) / 16)
     assert value(summary, "share_last_third") == pytest.approx(2 / 16)
     assert value(summary, "share_blank") == pytest.approx(2 / 16)
     assert value(summary, "share_empty") == pytest.approx(1 / 16)
@@ -223,7 +253,8 @@ def test_views_are_summed_up_apart_and_together(tmp_path: Path) -> None:
     assert set(summary.loc["tiles"].loc[["best_layer", "share_empty"], "n"]) == {2}
     one = write_patches(tmp_path / "b", [says], views=(whole, tiles))
     alone = compute_patches([one])["patch_summary"].set_index(["view_name", "metric"])
-    assert alone.loc[("tiles", "best_layer"), ["value", "n", "over"]].tolist() == [1, 1, "samples"]
+    found = alone.loc[("tiles", "best_layer"), ["value", "n", "over"]]
+    assert found.tolist() == [1.5, 1, "samples"]
     # Seen once, a picture has no view beside all.
     single = compute_patches([write_patches(tmp_path / "c", [says_at({}, {})])])["patch_summary"]
     assert set(single["view_name"]) == {"all"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from planted_patches import (
     ID,
     INSIDE,
     RED_STAR,
+    SIDE,
     WHOLE,
     write_dataset,
     write_model,
@@ -26,6 +28,7 @@ from lensbench.metrics.patch_data import load_patches
 from lensbench.metrics.patch_localisation import auc, best_iou, pointing, scores_of
 from lensbench.metrics.patch_objects import cells, find_objects, naming_ids, region_of
 from lensbench.metrics.patches import compute_patches
+from lensbench.patch_prose import border_sentences
 
 BOTH = [RED_STAR, BLUE_CIRCLE]
 
@@ -132,6 +135,13 @@ def test_the_difference_is_of_the_pictures_that_have_both(tmp_path: Path) -> Non
     assert row["value"] == 14 / 16
     assert row["low"] < 0 < row["value"] < row["high"] < 1
     assert row[["n", "n_patches"]].tolist() == [2, 18]
+    # The two sides of the difference are of these two pictures, unlike the regions' own rows.
+    paired = at(table, "border_paired", "names_object")
+    assert paired[["value", "n", "n_patches"]].tolist() == [14 / 16, 2, 16]
+    assert at(table, "inside_paired", "names_object")[["value", "n"]].tolist() == [0, 2]
+    (line,) = border_sentences(table.assign(model="m", dataset="d")).splitlines()
+    assert "87.5 % [87.5, 87.5] of 16 patches on the border and 0.0 % [0.0, 0.0] of 2" in line
+    assert "border less inside is +87.5 points" in line
     apart = computed(tmp_path / "b", [silent], [[small]])["patch_by_region"]
     assert "border_minus_inside" not in set(apart["region"])
 
@@ -187,9 +197,12 @@ def test_regions_are_counted_apart_by_view(tmp_path: Path) -> None:
     truth = {
         ("all", "inside"): 0.5, ("all", "border"): 8 / 11, ("all", "outside"): 0,
         ("all", "border_minus_inside"): 8 / 11 - 0.5,
+        ("all", "border_paired"): 8 / 11, ("all", "inside_paired"): 0.5,
         ("overview", "inside"): 0, ("overview", "border"): 1, ("overview", "outside"): 0,
         ("overview", "border_minus_inside"): 1,
+        ("overview", "border_paired"): 1, ("overview", "inside_paired"): 0,
         ("tiles", "inside"): 1, ("tiles", "border"): 0, ("tiles", "border_minus_inside"): -1,
+        ("tiles", "inside_paired"): 1, ("tiles", "border_paired"): 0,
     }  # fmt: skip
     assert named["value"].to_dict() == pytest.approx(truth)
     assert named.loc[("tiles", "border"), "n_patches"] == 3
@@ -282,6 +295,40 @@ def test_localisation_of_planted_maps(tmp_path: Path) -> None:
     assert shape["auc"].tolist() == [0.5] * 4
     assert set(table["n"]) == {2}
     assert table["depth"].tolist()[:4] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+
+
+@pytest.mark.parametrize(("n", "whole"), [(6, (1, 4)), (12, (4, 7)), (24, (4, 7, 13, 16))])
+def test_the_auc_is_that_of_exact_centers_and_counted_pairs(
+    tmp_path: Path, n: int, whole: tuple[int, ...]
+) -> None:
+    """Edges of boxes run through centers of cells: a left or upper one takes them in."""
+    centers = [Fraction(SIDE * (2 * place + 1), 2 * n) for place in range(n)]
+    edges = [int(centers[place]) for place in whole]
+    boxes = [[left, top, 80, 79] for left in edges for top in edges]
+    boxes += [[0, 1, right, bottom] for right in edges for bottom in edges]
+
+    def sure(patch: int, layer: int) -> float:
+        return (7 * patch + layer) % 10 / 20 + 0.25
+
+    view = {"name": "picture", "rows": n, "cols": n, "box": [0.0, 0.0, 1.0, 1.0]}
+    table = computed(
+        tmp_path,
+        [lambda layer, patch: ("red", sure(patch, layer))] * len(boxes),
+        [[{**RED_STAR, "box": box}] for box in boxes],
+        views=(view,), n_layers=1,
+    )["patch_localisation"]  # fmt: skip
+    found = table.query("of == 'color' and metric == 'auc'").set_index("layer")["value"]
+    for layer in (0, 1):
+        aucs = []
+        for left, top, right, bottom in boxes:
+            scores: dict[bool, list[float]] = {True: [], False: []}
+            for patch in range(n * n):
+                y, x = centers[patch // n], centers[patch % n]
+                scores[left <= x < right and top <= y < bottom].append(sure(patch, layer))
+            inside, outside = (np.array(scores[side]) for side in (True, False))
+            won = (inside[:, None] > outside) + (inside[:, None] == outside) / 2
+            aucs.append(won.mean())
+        assert found[layer] == pytest.approx(np.mean(aucs), abs=1e-8)
 
 
 def test_equal_things_are_one_target(tmp_path: Path) -> None:

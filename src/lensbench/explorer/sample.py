@@ -117,8 +117,8 @@ class Sample:
 
     @property
     def best_layer(self) -> np.ndarray:
-        """[P] the layer whose likeliest token is likeliest; of several equal ones the earliest."""
-        return self.top_logprob[:, :, 0].argmax(axis=0)
+        """[P] the layer ≥ 1 whose likeliest token is likeliest; of equal ones the earliest."""
+        return 1 + self.top_logprob[1:, :, 0].argmax(axis=0)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from lensbench.figures import layout, style
 from lensbench.figures.by_dataset import beside
 from lensbench.figures.fonts import printable
+from lensbench.figures.frames import pooled
 
 CAPTION = (
     "Share of samples whose top-1 token at a layer is a form of the gold answer, by gold answer. "
-    "Of a run with many answers the most frequent are shown. Hatched: no sample."
+    "Of a run with many answers the most frequent are shown. Hatched: no sample. All languages "
+    "asked in are taken together."
 )
 INPUTS = ("accuracy_by_answer",)
 MOST_ANSWERS = 12
@@ -37,7 +39,7 @@ def answer_order(answer: str) -> tuple[str, float, str]:
 
 def panels_of(frames: style.Frames) -> list[Panel]:
     """Return the panels to draw, runs sorted, a published result right after its run."""
-    table = frames["accuracy_by_answer"]
+    table = pooled(frames["accuracy_by_answer"])
     table = table[table["value"].notna()]
     runs = style.runs_of(table)
     printed = beside(frames.get("published"), runs)

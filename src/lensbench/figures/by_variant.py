@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from lensbench.figures import layout, style
 from lensbench.figures.fonts import printable
-from lensbench.figures.frames import counting
+from lensbench.figures.frames import counting, pooled
 
 CAPTION = (
     "Accuracy at the last layer and convergence layer (as depth, layer ÷ number of layers) with "
@@ -32,7 +32,7 @@ def draw(frames: style.Frames) -> Figure:
     Args:
         frames: `by_variant` and, optionally, `models`.
     """
-    table = counting(frames["by_variant"])
+    table = counting(pooled(frames["by_variant"]))
     table = table[table["metric"].isin(list(METRICS)) & table["value"].notna()]
     if table.empty:
         return style.sentence("No run was repeated with changed pictures.")

@@ -23,7 +23,7 @@ NUMBERS = frozenset({
     "final_rank", "floor_vocabulary", "floor_random", "n_heads", "n_parameters",
     "vocabulary_size", "rank", "accuracy", "share", "p", "n_random", "gold_rank", "view", "row",
     "col", "patch", "best_layer", "blank", "names_object", "n_patches", "p_floor", "random_median",
-    "p999", "within",
+    "p999", "within", "best_layer_with_layer_0",
 })  # fmt: skip
 #: The family of answers that are counts.
 COUNTING = "number"
@@ -60,6 +60,11 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return frame
 
 
+def pooled(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows over questions in all languages together, of a table that has each apart."""
+    return table[table["asked"] == "all"]
+
+
 def counting(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of counting questions, all questions' of a run that has no such rows.
 
@@ -92,6 +97,7 @@ _INTS = frozenset({
     "n", "layer", "k", "step", "head", "first_layer", "last_layer", "n_layers", "top_id",
     "n_heads", "n_parameters", "vocabulary_size", "final_rank", "n_random",
     "view", "row", "col", "patch", "best_layer", "blank", "n_patches", "within",
+    "best_layer_with_layer_0",
 })  # fmt: skip
 
 

@@ -8,17 +8,19 @@ from lensbench.figures import layout, style
 from lensbench.figures.accuracy_by_answer import Panel
 from lensbench.figures.by_dataset import beside
 from lensbench.figures.fonts import printable
+from lensbench.figures.frames import pooled
 
 CAPTION = (
     "Share of samples with a Han token (a Chinese character, or a Japanese or Korean use of one) "
-    "among the first k tokens decoded at a layer."
+    "among the first k tokens decoded at a layer. All languages "
+    "asked in are taken together."
 )
 INPUTS = ("han_in_topk",)
 
 
 def panels_of(frames: style.Frames) -> list[Panel]:
     """Return the panels to draw, runs sorted, a published result right after its run."""
-    table = frames["han_in_topk"]
+    table = pooled(frames["han_in_topk"])
     table = table[table["value"].notna()]
     runs = style.runs_of(table)
     printed = beside(frames.get("published"), runs)

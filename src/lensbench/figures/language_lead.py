@@ -20,7 +20,8 @@ CAPTION = (
     "the samples whose gold has forms in both; right: layer of the English arrival less that of "
     "the Chinese one, over the samples in which both arrive (mean, 95 % bootstrap interval; right "
     "of 0 Chinese is earlier). Hollow: the same of wrong answers of the same kind (the mean of all "
-    "others), the floor, since a language with more forms is likelier there by chance."
+    "others), the floor, since a language with more forms is likelier there by chance; it is of "
+    "the samples in which a wrong answer arrives in both, which may be others."
 )
 INPUTS = ("language_lead",)
 FIRST, SECOND = "zh", "en"

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lensbench.figures import layout, style
+from lensbench.figures.frames import pooled
 
 CAPTION = (
     "Simple against complex counting questions (a complex one names an attribute or more): "
@@ -30,7 +31,7 @@ def draw(frames: style.Frames) -> Figure:
     Args:
         frames: `matched_kinds` and, optionally, `models`.
     """
-    table = frames["matched_kinds"]
+    table = pooled(frames["matched_kinds"])
     table = table[table["metric"].isin(list(METRICS)) & table["value"].notna()]
     if table.empty:
         return style.sentence("No run has simple and complex questions with the same counts.")

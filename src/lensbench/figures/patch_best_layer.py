@@ -1,4 +1,4 @@
-"""At which layer a patch speaks loudest: the distribution of the best layer, one panel a run."""
+"""At which layer a patch's likeliest token is likeliest: the best layer, one panel a run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from matplotlib.patches import Patch
 from lensbench.figures import layout, style
 
 CAPTION = (
-    "Distribution over patches of the best layer, where the likeliest token's probability is "
-    "highest (bars: share of all patches, of a picture that is seen twice those of the overview; "
-    "gray: patches whose token there is blank, empty or white space only). Shaded: the last third "
-    "of the layers, with the share of patches in it. A lens that norms the last state twice, as "
-    "imported ones may, has a last layer that is not the model's own output."
+    "Distribution over patches of the best layer, the one from layer 1 on where the likeliest "
+    "token's probability is highest; layer 0, the embedding, is left out (bars: share of all "
+    "patches, of a picture that is seen twice those of the overview; gray: patches whose token "
+    "there is blank, empty or white space only). Shaded: the last third of the layers, with the "
+    "share of patches in it. A lens that norms the last state twice, as imported ones may, has a "
+    "last layer that is not the model's own output."
 )
 INPUTS = ("patch_best", "patch_summary")
 _BLANK = "#b5b5b5"
@@ -90,7 +91,7 @@ def draw(frames: style.Frames) -> Figure:
     first = panels.axes[0]
     first.set_ylim(0, 1.7 * max(ax.dataLim.y1 for ax in panels.axes))
     first.set_yticks([tick for tick in first.get_yticks() if 0 <= tick <= 1])
-    panels.label("best layer", "share of patches")
+    panels.label("best layer (of 1 to L)", "share of patches")
     handles = [Patch(color=style.INK), Patch(color=_BLANK)]
     layout.legend_above(panels.figure, handles, ["a token, in its model's color", "a blank token"])
     return panels.figure

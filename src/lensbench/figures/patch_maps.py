@@ -1,4 +1,4 @@
-"""Where patches speak and where they are blank: maps of a few pictures, as the model saw them."""
+"""Best layers of patches, and which are blank: maps of a few pictures, as the model saw them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from lensbench.figures.patch_best_layer import grouped
 
 CAPTION = (
     "Maps of the first pictures of each run, a cell a patch (of a picture that is seen twice, the "
-    "overview): left, the layer at which the likeliest token's probability is highest; right, "
+    "overview): left, the layer from 1 on (the embedding left out) at which the likeliest token's "
+    "probability is highest; right, "
     "patches whose token there is blank and patches whose token names an object there. Outlined: "
     "patches that an object's box touches, where boxes are known."
 )

@@ -14,11 +14,11 @@ from lensbench.figures.patch_best_layer import first_view, grouped
 
 CAPTION = (
     "Share of patches whose likeliest token names an object there, by color or shape, at the "
-    "patch's best layer and at any layer, and share of blank patches: patches inside an object's "
-    "box, crossed by its edge, and outside of all (there, naming any object of the picture "
-    "counts); of a picture that is seen twice, patches of the overview. Bars: 95 % intervals over "
-    "samples; a bar of no length says that there is one sample or that all have the same share, "
-    "not that others would."
+    "patch's best layer (of 1 to L) and at any layer (of 0 to L), and share of patches that are "
+    "blank at their best layer: patches inside an object's box, crossed by its edge, and outside "
+    "of all (there, naming any object of the picture counts); of a picture that is seen twice, "
+    "patches of the overview. Bars: 95 % intervals over samples; a bar of no length says that "
+    "there is one sample or that all have the same share, not that others would."
 )
 INPUTS = ("patch_by_region",)
 REGIONS = ("inside", "border", "outside")

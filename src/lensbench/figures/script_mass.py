@@ -9,12 +9,14 @@ from matplotlib.ticker import MaxNLocator
 
 from lensbench.figures import layout, style
 from lensbench.figures.fonts import printable
+from lensbench.figures.frames import pooled
 from lensbench.scripts import SCRIPTS
 
 CAPTION = (
     "Probability mass on the tokens of a script, by layer (mean over samples, 95 % bootstrap "
     "interval). Dashed: the script's share of the vocabulary. Dotted: its mass when the state is "
-    "a random direction of the same norm. The scripts with the highest peaks are shown."
+    "a random direction of the same norm. The scripts with the highest values are shown. All "
+    "languages asked in are taken together."
 )
 INPUTS = ("script_mass",)
 MOST_SCRIPTS = 5
@@ -38,7 +40,7 @@ def draw(frames: style.Frames) -> Figure:
     Args:
         frames: `script_mass` and, optionally, `models`.
     """
-    table = frames["script_mass"]
+    table = pooled(frames["script_mass"])
     table = table[table["value"].notna()]
     if table.empty:
         return style.sentence("No run has a mass by script to draw.")

@@ -6,13 +6,13 @@ unlike the convergence layer, this looks at what is right, not at what the model
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
 
 from lensbench.metrics.accuracy import language_of_hit
-from lensbench.metrics.concepts import ALL, by_family, families
+from lensbench.metrics.concepts import ALL, by_asked, by_family, families
 from lensbench.metrics.convergence import hits
 from lensbench.metrics.rundata import Block, Run
 from lensbench.metrics.tally import Tally
@@ -92,7 +92,8 @@ METRICS = (
     "gold_found", "gold_first_layer", "gold_first_depth", "gold_lost", "gold_lost_of_found",
     "gold_regained",
     *(f"{how}_{name}" for name in _AFTER for how in ("after", "n")),
-    "gold_found_raw", "gold_first_layer_raw", "gold_first_layer_raw_minus_normed",
+    "gold_found_raw", "gold_first_layer_raw", "gold_first_layer_paired",
+    "gold_first_layer_raw_paired", "gold_first_layer_raw_minus_normed",
 )  # fmt: skip
 
 #: Which samples of a block have a value, [n], and the values of all, [n].
@@ -105,33 +106,37 @@ def measure(block: Block, tally: Tally) -> None:
     values = {name: (every, of_samples) for name, of_samples in _last_layers(block).items()}
     values |= _gold(block)
     named = families(block.run.groups.golds)
-    for family, mask in by_family(block.gold, named):
-        for metric, (has, of_samples) in values.items():
-            note = tally.share if of_samples.dtype == bool else tally.mean
-            note(("answer_path", family, metric), of_samples, mask & has)
+    for family, of_family in by_family(block.gold, named):
+        for asked, of_asked in by_asked(block.asked, block.meta.languages):
+            for metric, (has, of_samples) in values.items():
+                note = tally.share if of_samples.dtype == bool else tally.mean
+                key = ("answer_path", family, asked, metric)
+                note(key, of_samples, of_family & of_asked & has)
 
 
 def answer_path(run: Run, tally: Tally) -> list[pd.DataFrame]:
-    """Return one row a family of answers and metric, each over the samples it is defined for.
+    """Return one row a family of answers, language asked for and metric.
+
+    Each is over the samples it is defined for.
 
     Args:
         run: one model on one dataset.
         tally: of its blocks.
 
     Returns:
-        family ("all", or of answers, "number"), metric, value, low, high, n. gold_* over samples
-        whose gold has a usable form, the first layers over those of them in which it is found;
+        family ("all", or of answers, "number"), asked ("all", or a language), metric, value, low,
+        high, n. gold_* over samples whose gold has a usable form, the first layers over those of
+        them in which it is found (…_paired and their difference: in which both lenses find it);
         after_* (share of samples) and n_* (mean number) over those in which it is found; last_*
         over all samples.
     """
     rows = []
-    for family in (ALL, *families(run.groups.golds)):
-        for metric in METRICS:
-            key = ("answer_path", family, metric)
-            if tally.n(key):
-                e = tally.estimate(key)
-                rows.append((family, metric, float(e.value), float(e.low), float(e.high), e.n))
-    return [pd.DataFrame(rows, columns=["family", "metric", "value", "low", "high", "n"])]
+    labels = product((ALL, *families(run.groups.golds)), (ALL, *run.meta.languages), METRICS)
+    for row in labels:
+        if tally.n(key := ("answer_path", *row)):
+            e = tally.estimate(key)
+            rows.append((*row, float(e.value), float(e.low), float(e.high), e.n))
+    return [pd.DataFrame(rows, columns=["family", "asked", "metric", "value", "low", "high", "n"])]
 
 
 def _last_layers(block: Block) -> dict[str, np.ndarray]:
@@ -177,6 +182,8 @@ def _gold(block: Block) -> dict[str, Told]:
         values |= {
             "gold_found_raw": (has, raw_there),
             "gold_first_layer_raw": (raw_there, raw_layer),
+            "gold_first_layer_paired": (there & raw_there, layer),
+            "gold_first_layer_raw_paired": (there & raw_there, raw_layer),
             "gold_first_layer_raw_minus_normed": (there & raw_there, raw_layer - layer),
         }
     return values

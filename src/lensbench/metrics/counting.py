@@ -10,15 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from lensbench.lexicon import load_lexicon
-from lensbench.metrics.concepts import ALL
+from lensbench.metrics.concepts import ALL, by_asked
 from lensbench.metrics.convergence import convergence_layer, hits
 from lensbench.metrics.intervals import Estimate, difference
 from lensbench.metrics.rundata import Block, Run
+from lensbench.metrics.tables import along_layers, peak_layer
 from lensbench.metrics.tally import Key, Tally
 
 #: Counts up to this one are one group, all above it the other.
@@ -104,46 +106,59 @@ def measure(block: Block, tally: Tally) -> None:
         "convergence_layer": layer,
         "convergence_depth": layer / block.meta.n_layers,
     }
-    for group, mask in zip(GROUPS, (counts <= FEW, counts > FEW), strict=True):
-        for metric, of_samples in values.items():
-            note = tally.share if metric == SHARE else tally.mean
-            note(("by_count", group, metric), of_samples, counted & mask)
-        tally.mean(("by_count", group, "layers"), right, counted & mask, BOUNDS)
     kinds = kinds_of(block.samples, block.meta.dataset)
-    for kind in KINDS:
-        of_kind = counted & (kinds == kind)
-        tally.share(("matched_kinds", kind, SHARE), values[SHARE], of_kind)
-        for metric, of_samples in values.items():
-            bounds = BOUNDS if metric == SHARE else None
-            tally.mean(("matched_kinds", kind, ALL, metric), of_samples, of_kind, bounds)
-            for count in np.unique(counts[of_kind]):
-                key = ("matched_kinds", kind, int(count), metric)
-                tally.mean(key, of_samples, of_kind & (counts == count), bounds)
+    for asked, of_asked in by_asked(block.asked, block.meta.languages):
+        among = counted & of_asked
+        for group, mask in zip(GROUPS, (counts <= FEW, counts > FEW), strict=True):
+            for metric, of_samples in values.items():
+                note = tally.share if metric == SHARE else tally.mean
+                note(("by_count", asked, group, metric), of_samples, among & mask)
+            layers = ("by_count", asked, group, "layers")
+            tally.share((*layers, SHARE), right, among & mask)
+            tally.mean(layers, right, among & mask, BOUNDS)
+        for kind in KINDS:
+            of_kind = among & (kinds == kind)
+            key = ("matched_kinds", asked, kind)
+            tally.share((*key, SHARE), values[SHARE], of_kind)
+            for metric, of_samples in values.items():
+                bounds = BOUNDS if metric == SHARE else None
+                tally.mean((*key, ALL, metric), of_samples, of_kind, bounds)
+                for count in np.unique(counts[of_kind]):
+                    of_count = of_kind & (counts == count)
+                    tally.mean((*key, int(count), metric), of_samples, of_count, bounds)
 
 
 def by_count(run: Run, tally: Tally) -> list[pd.DataFrame]:
-    """Return accuracy and convergence of answers 0–5 and of more, by group and metric.
+    """Return accuracy and convergence of answers 0–5 and of more, by language asked for.
 
-    accuracy_best is the largest accuracy of a layer, best_layer the first layer that has it.
+    accuracy_best is the largest accuracy of a layer from 1 on, best_layer the first layer that has
+    it, which has no row where the accuracy peaks nowhere (see `tables.peak_layer`).
 
     Args:
         run: one model on one dataset.
         tally: of its blocks.
     """
     found = []
-    for group in GROUPS:
-        layers = ("by_count", group, "layers")
-        if not tally.n(layers):
+    for asked, group in product((ALL, *run.meta.languages), GROUPS):
+        key = ("by_count", asked, group)
+        if not tally.n(layers := (*key, "layers")):
             continue
-        estimates = {metric: tally.estimate(("by_count", group, metric)) for metric in METRICS}
-        estimates["accuracy_best"] = tally.of_means(layers, lambda m: m.max(axis=1), BOUNDS)
-        estimates["best_layer"] = tally.of_means(layers, lambda means: means.argmax(axis=1))
-        found += [_row(e, group=group, metric=metric) for metric, e in estimates.items()]
+        estimates = {metric: tally.estimate((*key, metric)) for metric in METRICS}
+        estimates["accuracy_best"] = tally.of_means(
+            layers, lambda means: means[:, 1:].max(axis=1), BOUNDS
+        )
+        curve = along_layers(tally.estimate((*layers, SHARE)), run.layers)
+        if peak_layer(curve[curve["layer"] > 0]) is not None:
+            estimates["best_layer"] = tally.of_means(
+                layers, lambda means: 1 + means[:, 1:].argmax(axis=1)
+            )
+        labels = {"asked": asked, "group": group}
+        found += [_row(e, **labels, metric=metric) for metric, e in estimates.items()]
     return [pd.DataFrame(found)] if found else []
 
 
 def matched_kinds(run: Run, tally: Tally) -> list[pd.DataFrame]:
-    """Return simple, complex and complex − simple, as they are and at matched counts.
+    """Return simple, complex and complex − simple, by language, as they are and at matched counts.
 
     Matched by direct standardisation: every count weighs what the smaller of the kinds has of it,
     so counts that only one kind has, or has one question of, weigh nothing. Shares have Wilson's
@@ -154,26 +169,32 @@ def matched_kinds(run: Run, tally: Tally) -> list[pd.DataFrame]:
         tally: of its blocks.
 
     Returns:
-        Nothing unless both kinds have two questions or more of one count.
+        Nothing of a language (or "all") unless both kinds have two questions or more of one count.
     """
-    asked = {kind: _by_count(run, tally, kind) for kind in KINDS}
-    weights = matched_weights(*asked.values())
+    found = []
+    for asked in (ALL, *run.meta.languages):
+        found += _matched(run, tally, asked)
+    return [pd.DataFrame(found)] if found else []
+
+
+def _matched(run: Run, tally: Tally, asked: str) -> list[dict[str, object]]:
+    weights = matched_weights(*(_by_count(run, tally, asked, kind) for kind in KINDS))
     if not weights:
         return []
     found = []
     for metric in METRICS:
         for weighting, shares in (("as they are", {ALL: 1.0}), ("matched", weights)):
             strata: dict[str, dict[Key, float]] = {
-                kind: {("matched_kinds", kind, c, metric): w for c, w in shares.items()}
+                kind: {("matched_kinds", asked, kind, c, metric): w for c, w in shares.items()}
                 for kind in KINDS
             }
-            for kind, e in _told(tally, strata, metric).items():
-                found.append(_row(e, kind=kind, weighting=weighting, metric=metric))
-    return [pd.DataFrame(found)]
+            for kind, e in _told(tally, strata, asked, metric).items():
+                found.append(_row(e, asked=asked, kind=kind, weighting=weighting, metric=metric))
+    return found
 
 
 def _told(
-    tally: Tally, strata: Mapping[str, Mapping[Key, float]], metric: str
+    tally: Tally, strata: Mapping[str, Mapping[Key, float]], asked: str, metric: str
 ) -> dict[str, Estimate]:
     """Return simple, complex and their difference."""
     simple, complex_ = (strata[kind] for kind in KINDS)
@@ -183,8 +204,8 @@ def _told(
         return {**{kind: tally.stratified(of) for kind, of in strata.items()}, "difference": gap}
     e = {
         # A kind as it is has no strata.
-        kind: tally.estimate(("matched_kinds", kind, SHARE))
-        if ("matched_kinds", kind, ALL, SHARE) in of
+        kind: tally.estimate(("matched_kinds", asked, kind, SHARE))
+        if ("matched_kinds", asked, kind, ALL, SHARE) in of
         else tally.stratified_share(of)
         for kind, of in strata.items()
     }
@@ -192,10 +213,10 @@ def _told(
     return {**e, "difference": Estimate(*apart, e["simple"].n + e["complex"].n)}
 
 
-def _by_count(run: Run, tally: Tally, kind: str) -> dict[int, int]:
+def _by_count(run: Run, tally: Tally, asked: str, kind: str) -> dict[int, int]:
     """Return count → questions of a kind."""
     counts = sorted({int(n) for n in counts_of(np.array(list(run.groups.golds), dtype=object))})
-    found = {count: tally.n(("matched_kinds", kind, count, SHARE)) for count in counts}
+    found = {c: tally.n(("matched_kinds", asked, kind, c, SHARE)) for c in counts}
     return {count: n for count, n in found.items() if n}
 
 

@@ -8,8 +8,9 @@ whose gold concept has a usable form in both languages are compared.
 The floor is a wrong answer: a language with more forms, or one that stands on top of middle layers
 whatever is asked, comes first of any answer. The same is told of the wrong answers ("top10_other"),
 each sample's being the mean over all other answers of the run of the same family that have forms in
-both languages; and of the right one less the wrong ones, sample by sample (…_over_other). Masses
-are known of the gold concept alone, so "mass" has no floor.
+both languages; and of the right one less the wrong ones, sample by sample (…_over_other). The two
+sides of such a difference, over its samples alone, are …_paired. Masses are known of the gold
+concept alone, so "mass" has no floor.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ OTHER = "_other"
 METRICS = (
     "share_first_earlier", "share_second_earlier", "share_tie", "share_only_first",
     "share_only_second", "share_neither", "net_first", "lead_layers", "lead_share",
-    "lead_over_other", "net_first_over_other",
+    "lead_paired", "lead_over_other", "net_first_paired", "net_first_over_other",
 )  # fmt: skip
 
 #: A metric's values of all samples, [n], NaN where it is not defined.
@@ -91,16 +92,24 @@ def compared(first: np.ndarray, second: np.ndarray) -> Values:
     }  # fmt: skip
 
 
-def over_other(own: Values, other: Values) -> Values:
-    """Return the right answer less the wrong ones, NaN where either is, [n] each.
+def over_other(own: Values, other: Values) -> tuple[Values, Values]:
+    """Return the right answer less the wrong ones and its sides, NaN where either is, [n] each.
 
     lead_over_other is of the samples in which all four arrive; net_first_over_other of all that
     have a wrong answer.
+
+    Returns:
+        of the right answers: lead_paired, lead_over_other, net_first_paired, net_first_over_other;
+        and of the wrong ones: lead_paired, net_first_paired.
     """
-    return {
-        "lead_over_other": own["lead_layers"] - other["lead_layers"],
-        "net_first_over_other": own["net_first"] - other["net_first"],
-    }
+    right: Values = {}
+    wrong: Values = {}
+    for name, metric in (("lead", "lead_layers"), ("net_first", "net_first")):
+        difference = own[metric] - other[metric]
+        right[f"{name}_over_other"] = difference
+        for side, values in ((right, own), (wrong, other)):
+            side[f"{name}_paired"] = np.where(np.isnan(difference), np.nan, values[metric])
+    return right, wrong
 
 
 @dataclass(frozen=True)
@@ -217,8 +226,9 @@ def _measured(run: Block) -> Iterator[tuple[str, str, str, Values]]:
                 # Where the gold has no form in both, its wrong answers are of no use either.
                 usable = ~np.isnan(own["net_first"])
                 other = {name: np.where(usable, v, np.nan) for name, v in other.items()}
-                own |= over_other(own, other)
-                yield first, second, f"{arrival}{OTHER}", other
+                right_paired, wrong_paired = over_other(own, other)
+                own |= right_paired
+                yield first, second, f"{arrival}{OTHER}", {**other, **wrong_paired}
             if own:
                 yield first, second, arrival, own
 
@@ -251,9 +261,10 @@ def _noting(
         return partial(tally.mean, bounds=(-2.0, 2.0))
     if not metric.endswith("share") and not metric.startswith(("share", "net")):
         return tally.mean
+    signed = metric in ("net_first", "net_first_paired")
     if arrival.endswith(OTHER):
-        return partial(tally.mean, bounds=(-1.0, 1.0) if metric == "net_first" else (0.0, 1.0))
-    return tally.difference if metric == "net_first" else tally.share
+        return partial(tally.mean, bounds=(-1.0 if signed else 0.0, 1.0))
+    return tally.difference if signed else tally.share
 
 
 def language_lead(run: Run, tally: Tally) -> list[pd.DataFrame]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
 from lensbench.metrics import by_layer, concepts, scripts
+from lensbench.metrics.bootstrap import Estimate
 from lensbench.metrics.rundata import Block, Run
 from lensbench.metrics.tables import along_layers
 from lensbench.metrics.tally import Tally
@@ -29,9 +32,7 @@ def measure(block: Block, tally: Tally, tau: float) -> None:
         note(("by_layer", metric), values)
     tally.median(("by_layer", "final_rank_median"), first.columns["final_rank"])
     tally.median(("by_layer", "gold_rank_median"), first.columns["gold_rank"], has_gold)
-    for gold in set(block.gold[said.readable]):
-        of_gold = said.readable & (block.gold == gold)
-        tally.share(("accuracy_by_answer", gold), said.right, of_gold)
+    han = scripts.script_in_topk(first.top_id, block.vocabulary)
     spoken = [(language, labels.index(language)) for language in _spoken(block.run)]
     for asked, mask in concepts.by_asked(block.asked, labels):
         for language, index in spoken:
@@ -40,8 +41,11 @@ def measure(block: Block, tally: Tally, tau: float) -> None:
             tally.share(("accuracy_by_language", *key), in_language, said.readable & mask)
             mass = first.concept_mass[:, :, index]
             tally.mean(("concept_mass", *key), mass, has_gold & mask)
-    tally.share(("han_in_topk",), scripts.script_in_topk(first.top_id, block.vocabulary))
-    tally.mean(("script_mass",), first.script_mass)
+        for gold in set(block.gold[said.readable & mask]):
+            of_gold = said.readable & mask & (block.gold == gold)
+            tally.share(("accuracy_by_answer", asked, gold), said.right, of_gold)
+        tally.share(("han_in_topk", asked), han, mask)
+        tally.mean(("script_mass", asked), first.script_mass, mask)
 
 
 def _spoken(run: Run) -> list[str]:
@@ -67,11 +71,12 @@ def by_layers(run: Run, tally: Tally) -> list[pd.DataFrame]:
 
 
 def accuracy_by_answer(run: Run, tally: Tally) -> list[pd.DataFrame]:
-    """Return the accuracy of every gold concept that can be read in a sample."""
+    """Return the accuracy of every gold concept that can be read, by language asked for."""
     return [
-        along_layers(tally.estimate(key), run.layers, answer=gold)
+        along_layers(tally.estimate(key), run.layers, asked=asked, answer=gold)
+        for asked in (concepts.ALL, *run.meta.languages)
         for gold in run.groups.golds
-        if tally.n(key := ("accuracy_by_answer", gold))
+        if tally.n(key := ("accuracy_by_answer", asked, gold))
     ]
 
 
@@ -86,17 +91,28 @@ def by_language(run: Run, tally: Tally, table: str) -> list[pd.DataFrame]:
 
 
 def han_in_topk(run: Run, tally: Tally) -> list[pd.DataFrame]:
-    """Return the share of samples with a Han token among the first k."""
-    e = tally.estimate(("han_in_topk",))
-    return [along_layers(e.of(np.s_[:, k]), run.layers, k=k + 1) for k in range(e.value.shape[1])]
+    """Return the share of samples with a Han token among the first k, by language asked for."""
+    return [
+        along_layers(e.of(np.s_[:, k]), run.layers, asked=asked, k=k + 1)
+        for asked, e in _by_asked(run, tally, "han_in_topk")
+        for k in range(e.value.shape[1])
+    ]
 
 
 def script_mass(run: Run, tally: Tally) -> list[pd.DataFrame]:
-    """Return the mass on every script, with its floors beside it."""
-    e, share = tally.estimate(("script_mass",)), run.vocabulary.share
+    """Return the mass on every script, by language asked for, with its floors beside it."""
+    share = run.vocabulary.share
     return [
-        along_layers(e.of(np.s_[:, s]), run.layers, script=script).assign(
+        along_layers(e.of(np.s_[:, s]), run.layers, asked=asked, script=script).assign(
             floor_vocabulary=share(script), floor_random=np.asarray(run.floor)[:, s]
         )
+        for asked, e in _by_asked(run, tally, "script_mass")
         for s, script in enumerate(run.meta.scripts)
     ]
+
+
+def _by_asked(run: Run, tally: Tally, table: str) -> Iterator[tuple[str, Estimate]]:
+    """Yield "all" and each language asked for, with its means."""
+    for asked in (concepts.ALL, *run.meta.languages):
+        if tally.n(key := (table, asked)):
+            yield asked, tally.estimate(key)

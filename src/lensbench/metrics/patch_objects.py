@@ -178,7 +178,8 @@ def _targets(
     ids: dict[tuple[str, str], frozenset[int]],
 ) -> list[Target]:
     """Return one target a color and a shape of the picture: equal things are one target."""
-    x, y = (cell[:, 0] + cell[:, 2]) / 2, (cell[:, 1] + cell[:, 3]) / 2
+    # Rounded as in `region_of`: a center on a box's edge is not moved across it by a last bit.
+    x, y = np.round((cell[:, :2] + cell[:, 2:]) / 2, 6).T
     held = (
         (x[:, None] >= boxes[:, 0])
         & (x[:, None] < boxes[:, 2])

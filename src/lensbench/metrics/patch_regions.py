@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 REGIONS = (INSIDE, BORDER, OUTSIDE)
 #: The region of the rows that hold the paired difference, border less inside.
 DIFFERENCE = "border_minus_inside"
+#: The ending of the regions whose rows are of the difference's samples alone.
+PAIRED = "_paired"
 NAMING = ("names_object", "names_color", "names_shape")
 
 
@@ -42,7 +44,8 @@ def by_region(data: PatchData, best: Best, found: Found, boot: Bootstrap) -> pd.
     """Return each value by view and region, and the paired difference border − inside.
 
     All are means over the region's patches, pictures resampled. The difference is taken over the
-    samples that have patches both inside and on the border, the same ones on both sides. `n` counts
+    samples that have patches both inside and on the border, the same ones on both sides; its two
+    sides, over these samples too, are the regions border_paired and inside_paired. `n` counts
     the samples that have a patch there (of the difference: in both), `n_patches` their patches.
     """
     values = measured(data, best, found)
@@ -90,6 +93,10 @@ def _of_view(
                 add(name, metric, e, e.n, int(whole.sum()))
         if both.any():
             border, inside = ((parts[name][both], wholes[name][both]) for name in (BORDER, INSIDE))
+            for name, side in ((BORDER, border), (INSIDE, inside)):
+                bounds = (0.0, 1.0) if share else None
+                e = boot.ratio(*side, pictures[both], bounds=bounds)
+                add(f"{name}{PAIRED}", metric, e, e.n, int(side[1].sum()))
             bounds = (-1.0, 1.0) if share else None
             e = boot.ratio(*border, pictures[both], less=inside, bounds=bounds)
             add(DIFFERENCE, metric, e, e.n, int(border[1].sum() + inside[1].sum()))

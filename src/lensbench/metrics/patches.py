@@ -1,4 +1,8 @@
-"""Which layer a patch speaks loudest at, and what it says there: the tables of a patch lens.
+"""At which layer a patch's likeliest token is likeliest, and which it is: tables of a patch lens.
+
+A patch's best layer is the argmax over layers l ≥ 1 of max p_l. Layer 0 is the embedding, where
+nothing was computed yet. The study counts layer 0 too: what follows from its rule has names that
+end in `_with_layer_0`.
 
 Source: Neo et al. 2024 (arXiv 2410.07149), and the study whose lenses `import-patch-lens` reads.
 """
@@ -18,6 +22,10 @@ from lensbench.metrics.patch_data import PatchData, load_patches
 from lensbench.metrics.patch_objects import Found, find_objects
 from lensbench.metrics.study_tables import STUDY_TABLES, finished_study
 
+#: The first layer that may be the best.
+FIRST_LAYER = 1
+#: The ending of what counts layer 0 too, as the study does.
+STUDY = "_with_layer_0"
 #: The published share is of the patches with their best state at 22 or later of 32.
 PUBLISHED_DEPTH = (22, 32)
 
@@ -83,10 +91,10 @@ def compute_patches(
     options = options or PatchOptions()
     boot = Bootstrap(options.seed, options.resamples, options.confidence)
     data = load_patches(folders, model_folder, manifest_folder)
-    best, found = best_of(data), find_objects(data)
+    best, study, found = best_of(data), best_of(data, first=0), find_objects(data)
     parts = {
-        "patch_best": [_best_table(data, best, found)],
-        "patch_summary": [_summary(data, best, boot)],
+        "patch_best": [_best_table(data, best, study, found)],
+        "patch_summary": [_summary(data, {"": best, STUDY: study}, boot)],
         "patch_by_region": [patch_regions.by_region(data, best, found, boot)],
         "patch_localisation": [patch_localisation.localisation(data, found, boot)],
     }
@@ -98,15 +106,16 @@ def compute_patches(
     }
 
 
-def best_layer(top_logprob: np.ndarray) -> np.ndarray:
+def best_layer(top_logprob: np.ndarray, first: int = FIRST_LAYER) -> np.ndarray:
     """Return the layer at which the likeliest token's probability is highest, [P].
 
     Ties go to the earliest.
 
     Args:
-        top_logprob: [P, L+1] log-probability of the likeliest token.
+        top_logprob: [P, L+1] log-probability of the likeliest token, L at least `first`.
+        first: the first layer that may be it; 0 is the study's rule.
     """
-    return np.argmax(top_logprob, axis=1)
+    return first + np.argmax(top_logprob[:, first:], axis=1)
 
 
 def in_last_third(layer: np.ndarray, n_layers: int) -> np.ndarray:
@@ -114,9 +123,9 @@ def in_last_third(layer: np.ndarray, n_layers: int) -> np.ndarray:
     return 3 * np.asarray(layer) >= 2 * n_layers
 
 
-def best_of(data: PatchData) -> Best:
-    """Return every patch at its best layer."""
-    layer = best_layer(data.top_logprob[:, :, 0])
+def best_of(data: PatchData, first: int = FIRST_LAYER) -> Best:
+    """Return every patch at its best layer, of those from `first` on."""
+    layer = best_layer(data.top_logprob[:, :, 0], first)
     rows = np.arange(len(layer))
     ids = data.top_id[rows, layer, 0]
     return Best(
@@ -128,7 +137,7 @@ def best_of(data: PatchData) -> Best:
     )
 
 
-def _best_table(data: PatchData, best: Best, found: Found) -> pd.DataFrame:
+def _best_table(data: PatchData, best: Best, study: Best, found: Found) -> pd.DataFrame:
     names = data.samples["sample_id"].to_numpy(dtype=object)[data.owner]
     named = found.hits(best.token_id, "color") | found.hits(best.token_id, "shape")
     return pd.DataFrame(
@@ -136,6 +145,7 @@ def _best_table(data: PatchData, best: Best, found: Found) -> pd.DataFrame:
             "sample_id": names,
             **{key: data.places[key].to_numpy() for key in ("view", "row", "col", "patch")},
             "best_layer": best.layer,
+            f"best_layer{STUDY}": study.layer,
             "n_layers": data.n_layers,
             "probability": best.probability,
             "text": best.text,
@@ -147,16 +157,25 @@ def _best_table(data: PatchData, best: Best, found: Found) -> pd.DataFrame:
     )
 
 
-def _summary(data: PatchData, best: Best, boot: Bootstrap) -> pd.DataFrame:
-    """Return means over patches, by view; pictures resampled."""
-    masks = data.view_masks()
+def _summary(data: PatchData, best: dict[str, Best], boot: Bootstrap) -> pd.DataFrame:
+    """Return means over patches, by view; pictures resampled.
+
+    Args:
+        data: the patches.
+        best: ending of the metrics' names → the best layers that they are of.
+        boot: for the intervals.
+    """
     parts = [
-        _of_view(data, best, mask, boot).assign(view_name=view) for view, mask in masks.items()
+        _of_view(data, each, mask, boot, ending).assign(view_name=view)
+        for view, mask in data.view_masks().items()
+        for ending, each in best.items()
     ]
     return pd.concat(parts, ignore_index=True)[STUDY_TABLES["patch_summary"][2:]]
 
 
-def _of_view(data: PatchData, best: Best, kept: np.ndarray, boot: Bootstrap) -> pd.DataFrame:
+def _of_view(
+    data: PatchData, best: Best, kept: np.ndarray, boot: Bootstrap, ending: str
+) -> pd.DataFrame:
     late = in_last_third(best.layer, data.n_layers)
     above, below = PUBLISHED_DEPTH
     values = {
@@ -178,13 +197,12 @@ def _of_view(data: PatchData, best: Best, kept: np.ndarray, boot: Bootstrap) -> 
         bounds = (0.0, 1.0) if metric.startswith("share") else None
         e = boot.ratio(parts, wholes, pictures, bounds=bounds)
         rows.append((metric, float(e.value), float(e.low), float(e.high), e.n, "samples"))
-    for metric, mask in (
-        ("n_patches", np.ones(len(late), dtype=bool)),
-        ("n_last_third", late),
-        ("n_blank", best.blank),
-        ("n_empty", best.empty),
-    ):
+    counted = {"n_last_third": late, "n_blank": best.blank, "n_empty": best.empty}
+    if not ending:
+        counted = {"n_patches": np.ones(len(late), dtype=bool), **counted}
+    for metric, mask in counted.items():
         count = float(mask[kept].sum())
         rows.append((metric, count, count, count, int(kept.sum()), "patches"))
     columns = [name for name in STUDY_TABLES["patch_summary"][2:] if name != "view_name"]
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(metric=table["metric"] + ending)

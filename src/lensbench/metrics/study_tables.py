@@ -12,9 +12,11 @@ _INTERVAL = ["value", "low", "high", "n"]
 #: table → columns; a run that the study was not made for has no row. From close-ups:
 PATCH_TABLES: dict[str, list[str]] = {
     "patch_best": [
-        *_RUN, "sample_id", "view", "row", "col", "patch", "best_layer", "n_layers", "probability",
-        "text", "script", "blank", "region", "names_object",
+        *_RUN, "sample_id", "view", "row", "col", "patch", "best_layer",
+        "best_layer_with_layer_0", "n_layers", "probability", "text", "script", "blank", "region",
+        "names_object",
     ],
+    # best_layer: of layers 1 … L; what counts layer 0 too ends in _with_layer_0
     # view_name: "all" and, where pictures are seen twice, "overview" and "tiles"
     "patch_summary": [*_RUN, "view_name", "metric", *_INTERVAL, "over"],
     "patch_by_region": [*_RUN, "view_name", "region", "metric", *_INTERVAL, "n_patches"],
@@ -22,7 +24,7 @@ PATCH_TABLES: dict[str, list[str]] = {
 }  # fmt: skip
 #: From traces of the same questions with other pictures:
 VARIANT_TABLES: dict[str, list[str]] = {
-    "by_variant": [*_RUN, "family", "variant", "metric", *_INTERVAL],
+    "by_variant": [*_RUN, "family", "asked", "variant", "metric", *_INTERVAL],
     "han_floor": [
         *_RUN, "family", "asked", "metric", "variant", "layer", *_INTERVAL, "floor_random",
         "floor_vocabulary",

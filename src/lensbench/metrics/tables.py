@@ -11,23 +11,26 @@ from lensbench.metrics.intervals import Estimate
 _RUN = ["model", "dataset"]
 _INTERVAL = ["value", "low", "high", "n"]
 
-#: table → columns, for the tables of one run. Aggregates are over the content step.
+#: table → columns, for the tables of one run. Aggregates are over the content step. Rows whose
+#: `asked` is "all" are over all samples, the others over the questions asked in one language.
 RUN_TABLES: dict[str, list[str]] = {
     "summary": [*_RUN, "metric", *_INTERVAL],
     "by_layer": [*_RUN, "metric", "layer", "depth", *_INTERVAL],
-    "accuracy_by_answer": [*_RUN, "answer", "layer", *_INTERVAL],
+    "accuracy_by_answer": [*_RUN, "asked", "answer", "layer", *_INTERVAL],
     "accuracy_by_family": [*_RUN, "family", "asked", "metric", *_INTERVAL],
     "accuracy_by_language": [*_RUN, "asked", "language", "layer", *_INTERVAL],
-    "han_in_topk": [*_RUN, "k", "layer", *_INTERVAL],
-    "script_mass": [*_RUN, "script", "layer", *_INTERVAL, "floor_vocabulary", "floor_random"],
+    "han_in_topk": [*_RUN, "asked", "k", "layer", *_INTERVAL],
+    "script_mass": [
+        *_RUN, "asked", "script", "layer", *_INTERVAL, "floor_vocabulary", "floor_random",
+    ],
     "concept_mass": [*_RUN, "asked", "language", "layer", *_INTERVAL],
     "lenses": [*_RUN, "lens", "metric", "layer", "depth", *_INTERVAL],
     "language_lead": [
         *_RUN, "family", "asked", "first", "second", "arrival", "metric", *_INTERVAL,
     ],
-    "answer_path": [*_RUN, "family", "metric", *_INTERVAL],
-    "by_count": [*_RUN, "group", "metric", *_INTERVAL],
-    "matched_kinds": [*_RUN, "kind", "weighting", "metric", *_INTERVAL],
+    "answer_path": [*_RUN, "family", "asked", "metric", *_INTERVAL],
+    "by_count": [*_RUN, "asked", "group", "metric", *_INTERVAL],
+    "matched_kinds": [*_RUN, "asked", "kind", "weighting", "metric", *_INTERVAL],
     "heads": [
         *_RUN, "layer", "head", "image_mass", "low", "high", "n", "enrichment",
         "image_mass_no_sink", "sink_mass", "text_mass", "concentration", "image_max",
@@ -61,6 +64,24 @@ MODEL_TABLES: dict[str, list[str]] = {
         "dtype", "source", "revision", "weights_sha256",
     ],
 }  # fmt: skip
+
+
+def peak_layer(rows: pd.DataFrame, floor: pd.Series | float = -np.inf) -> int | None:
+    """Return the layer at which a value peaks, the first of equals; None where nothing peaks.
+
+    It peaks if the interval of the largest lies above the whole interval of the smallest, and above
+    the floor there. One sample has no interval, so that its values peak nowhere.
+
+    Args:
+        rows: layer, value, low, high and n, a row a layer.
+        floor: what there is without the effect, one a row or one for all.
+    """
+    rows = rows.assign(floor=floor).dropna(subset=["value"]).sort_values("layer", kind="stable")
+    if rows.empty or rows["n"].min() < 2:
+        return None
+    value = rows["value"].to_numpy(dtype=float)
+    most, least = rows.iloc[value.argmax()], rows.iloc[value.argmin()]
+    return int(most["layer"]) if most["low"] > max(least["high"], most["floor"]) else None
 
 
 def along_layers(estimate: Estimate, layers: np.ndarray, **labels: object) -> pd.DataFrame:

@@ -8,6 +8,7 @@ no answer to the picture; what the native one has beyond it (the excess) may be.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -159,45 +160,49 @@ def _by_variant(runs: Mapping[str, Block], boot: Bootstrap) -> list[pd.DataFrame
     measured = {name: _measured(run) for name, run in runs.items()}
     han = {name: _han(run) for name, run in runs.items()}
     rows = []
-    for family, _ in _families(native):
-        for variant in sorted(runs, key=order):
-            run = runs[variant]
-            here, there = _common(run, native)
-            among = _in_family(run, family)
-            estimates: dict[str, Estimate] = {}
-            for metric, (has, values) in measured[variant].items():
-                share = metric in SHARES
-                if (told := has & among).any():
-                    note = boot.share if share else boot.mean
-                    estimates[metric] = note(values[told], run.pictures[told])
-                native_has, native_values = measured[NATIVE][metric]
-                both = (has & among)[here] & native_has[there]
-                if variant != NATIVE and both.any():
-                    difference = (values[here] - native_values[there])[both]
-                    note = boot.difference if share else boot.mean
-                    pictures = native.pictures[there][both]
-                    estimates[f"{metric}_minus_native"] = note(difference, pictures)
-            unasked = among & (_asked(run) != HAN_ASKED)
-            both = unasked[here]
-            for metric, by_layer in han[variant].items():
-                name = f"{metric}_max_not_zh"
-                if unasked.any():
-                    estimates[name] = boot.of_means(
-                        by_layer[unasked], _highest, run.pictures[unasked], (0.0, 1.0)
-                    )
-                if variant != NATIVE and both.any():
-                    both_layers = [by_layer[here][both], han[NATIVE][metric][there][both]]
-                    estimates[f"{name}_minus_native"] = boot.of_means(
-                        np.concatenate(both_layers, axis=1),
-                        _difference_of_highest,
-                        native.pictures[there][both],
-                        (-1.0, 1.0),
-                    )
-            rows += [
-                (family, variant, metric, float(e.value), float(e.low), float(e.high), e.n)
-                for metric, e in estimates.items()
-            ]
-    names = ["family", "variant", "metric", "value", "low", "high", "n"]
+    groups = product(
+        [family for family, _ in _families(native)],
+        [asked for asked, _ in by_asked(_asked(native), native.meta.languages)],
+        sorted(runs, key=order),
+    )
+    for family, asked, variant in groups:
+        run = runs[variant]
+        here, there = _common(run, native)
+        among = _in_family(run, family) & ((_asked(run) == asked) | (asked == ALL))
+        estimates: dict[str, Estimate] = {}
+        for metric, (has, values) in measured[variant].items():
+            share = metric in SHARES
+            if (told := has & among).any():
+                note = boot.share if share else boot.mean
+                estimates[metric] = note(values[told], run.pictures[told])
+            native_has, native_values = measured[NATIVE][metric]
+            both = (has & among)[here] & native_has[there]
+            if variant != NATIVE and both.any():
+                difference = (values[here] - native_values[there])[both]
+                note = boot.difference if share else boot.mean
+                pictures = native.pictures[there][both]
+                estimates[f"{metric}_minus_native"] = note(difference, pictures)
+        unasked = among & (_asked(run) != HAN_ASKED)
+        both = unasked[here]
+        for metric, by_layer in han[variant].items():
+            name = f"{metric}_max_not_zh"
+            if unasked.any():
+                estimates[name] = boot.of_means(
+                    by_layer[unasked], _highest, run.pictures[unasked], (0.0, 1.0)
+                )
+            if variant != NATIVE and both.any():
+                both_layers = [by_layer[here][both], han[NATIVE][metric][there][both]]
+                estimates[f"{name}_minus_native"] = boot.of_means(
+                    np.concatenate(both_layers, axis=1),
+                    _difference_of_highest,
+                    native.pictures[there][both],
+                    (-1.0, 1.0),
+                )
+        rows += [
+            (family, asked, variant, metric, float(e.value), float(e.low), float(e.high), e.n)
+            for metric, e in estimates.items()
+        ]
+    names = ["family", "asked", "variant", "metric", "value", "low", "high", "n"]
     return [pd.DataFrame(rows, columns=names)]
 
 
@@ -249,12 +254,13 @@ def _han_floor(runs: Mapping[str, Block], boot: Bootstrap) -> list[pd.DataFrame]
             if BLANK in han:
                 here, there = _common(runs[BLANK], native)
                 both = among[there]
-                blank = han[BLANK][metric][here][both]
                 if both.any():
+                    # All three of the same samples, so that the excess is the difference shown.
                     pictures = native.pictures[there][both]
-                    estimates[BLANK] = note(blank, pictures)
+                    own, blank = values[there][both], han[BLANK][metric][here][both]
+                    estimates = {NATIVE: note(own, pictures), BLANK: note(blank, pictures)}
                     less = boot.difference if counted else boot.mean
-                    estimates["excess"] = less(values[there][both] - blank, pictures)
+                    estimates["excess"] = less(own - blank, pictures)
             parts += [
                 along_layers(
                     e, native.layers, family=family, asked=asked, metric=metric, variant=name

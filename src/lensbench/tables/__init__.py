@@ -46,7 +46,9 @@ TABLES: dict[str, TableSpec] = {
         TableSpec(
             "language", ("han_in_topk", "script_mass", "concept_mass"), build.language,
             render.language, "Language of intermediate tokens",
-            "Peaks over the layers between embeddings and last block (the layer in parentheses): "
+            "Largest values over the layers between embeddings and last block, with the layer in "
+            "parentheses where they peak, that is, where the interval there lies above that of the "
+            "layer with least and above the floors: "
             "share of samples with a Han token as top-1 and among the top five; mass on Han "
             "tokens, with its floors (Han's share of the vocabulary, its mass for a random "
             "direction); mass on the gold answer's forms in the two languages with most.",
@@ -61,7 +63,7 @@ TABLES: dict[str, TableSpec] = {
             "accuracy_by_answer", ("accuracy_by_answer",), build.accuracy_by_answer,
             render.accuracy_by_answer, "Accuracy by answer",
             "Accuracy at the last layer by gold answer, for answers asked "
-            f"{build.FEWEST_SAMPLES} times or more.",
+            f"{build.FEWEST_SAMPLES} times or more; all languages asked in are taken together.",
         ),
         TableSpec(
             "accuracy_by_family", ("accuracy_by_family",), build.accuracy_by_family,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from lensbench.errors import LensbenchError
 from lensbench.figures.accuracy_by_answer import answer_order
 from lensbench.figures.concept_mass import language_order
+from lensbench.figures.frames import pooled
 from lensbench.figures.style import Frames, of_run, runs_of
+from lensbench.metrics.tables import peak_layer
 
 # Columns of the summary table: the metric, and whether its interval is printed with it.
 SUMMARY_METRICS = (
@@ -64,19 +68,21 @@ LANGUAGE_COLUMNS = (
 def language(frames: Frames) -> pd.DataFrame:
     """Return a row a run: in which script and language its middle layers are decoded.
 
-    Peaks are taken over the layers after the embeddings and before the last block's output.
+    Peaks are taken over the layers after the embeddings and before the last block's output; a
+    layer is named only where there is one (see `metrics.tables.peak_layer`).
     """
     rows = []
     for model, dataset in runs_of(frames["script_mass"]):
-        han = _inner(of_run(frames["han_in_topk"], model, dataset))
-        scripts = _inner(of_run(frames["script_mass"], model, dataset))
+        han = _inner(of_run(pooled(frames["han_in_topk"]), model, dataset))
+        scripts = _inner(of_run(pooled(frames["script_mass"]), model, dataset))
         row: dict[str, object] = {"dataset": dataset, "model": model}
         for k in (1, 5):
             row |= _peak(han[han["k"] == k], f"han_top{k}_peak", f"han_top{k}_layer")
         for script in ("Latin", "Han"):
             name = script.lower()
             here = scripts[scripts["script"] == script]
-            row |= _peak(here, f"{name}_mass_peak", f"{name}_mass_layer")
+            floor = here[["floor_vocabulary", "floor_random"]].max(axis=1)
+            row |= _peak(here, f"{name}_mass_peak", f"{name}_mass_layer", floor)
             if script == "Han" and not here.empty:
                 top = here.sort_values(["value", "layer"], ascending=[False, True]).iloc[0]
                 row["han_floor_vocabulary"] = top["floor_vocabulary"]
@@ -91,11 +97,14 @@ def _inner(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["layer"] > 0) & (rows["layer"] < rows["layer"].max())]
 
 
-def _peak(rows: pd.DataFrame, value: str, layer: str) -> dict[str, object]:
+def _peak(
+    rows: pd.DataFrame, value: str, layer: str, floor: pd.Series | float = -math.inf
+) -> dict[str, object]:
+    """Return the largest value, and the layer that it is at, NaN where nothing peaks."""
     if rows.empty:
-        return {value: float("nan"), layer: float("nan")}
-    top = rows.sort_values(["value", "layer"], ascending=[False, True]).iloc[0]
-    return {value: top["value"], layer: int(top["layer"])}
+        return {value: math.nan, layer: math.nan}
+    at = peak_layer(rows, floor)
+    return {value: rows["value"].max(), layer: math.nan if at is None else at}
 
 
 def _concepts(rows: pd.DataFrame) -> dict[str, object]:
@@ -164,8 +173,10 @@ def accuracy_by_family(frames: Frames) -> pd.DataFrame:
 
 
 def accuracy_by_answer(frames: Frames) -> pd.DataFrame:
-    """Return a row a run and answer: accuracy at the last layer and the layer where it peaks."""
-    table = frames["accuracy_by_answer"]
+    """Return a row a run and answer: accuracy at the last layer, its largest from layer 1 on, and
+    the layer where it peaks, if it does.
+    """
+    table = pooled(frames["accuracy_by_answer"])
     rows = []
     for model, dataset in runs_of(table):
         run = of_run(table, model, dataset)
@@ -179,10 +190,10 @@ def accuracy_by_answer(frames: Frames) -> pd.DataFrame:
                     "collect the metrics again."
                 )
             end = final.iloc[0]
-            peak = _peak(here, "peak", "peak_layer")
+            most = _peak(here[here["layer"] > 0], "peak", "peak_layer")
             rows.append({
                 "dataset": dataset, "model": model, "answer": answer, "accuracy": end["value"],
-                "low": end["low"], "high": end["high"], **peak, "n": int(end["n"]),
+                "low": end["low"], "high": end["high"], **most, "n": int(end["n"]),
             })  # fmt: skip
     columns = ["dataset", "model", "answer", "accuracy", "low", "high", "peak", "peak_layer", "n"]
     return pd.DataFrame(rows, columns=columns)

@@ -92,7 +92,8 @@ def summary(frame: pd.DataFrame) -> str:
 def _at(row: pd.Series, value: str, layer: str) -> str:
     if not isinstance(row[value], int | float) or math.isnan(row[value]):
         return NONE
-    return f"{number(row[value])} {{\\footnotesize({number(row[layer], 0)})}}"
+    at = "no peak" if math.isnan(row[layer]) else number(row[layer], 0)
+    return f"{number(row[value])} {{\\footnotesize({at})}}"
 
 
 def language(frame: pd.DataFrame) -> str:

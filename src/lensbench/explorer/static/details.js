@@ -121,8 +121,8 @@ function drawDetails() {
     line.setAttribute("x2", at);
   }
   const most = shownProbability(data.code(best, position));
-  panel.spark.setAttribute("aria-label", `Probability of the likeliest token by layer; at most ${most}, at layer ${best}`);
-  setText(panel.note, `Probability (0 to 1) of the likeliest token, layer 0 to ${data.layers - 1}; lines at the best layer and at layer ${layer}.`);
+  panel.spark.setAttribute("aria-label", `Probability of the likeliest token by layer; from layer 1 on at most ${most}, at layer ${best}`);
+  setText(panel.note, `Probability (0 to 1) of the likeliest token, layer 0 to ${data.layers - 1}; lines at the best layer (the likeliest from layer 1 on) and at layer ${layer}.`);
 }
 
 function entropyNote(layer, position) {

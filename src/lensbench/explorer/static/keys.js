@@ -8,7 +8,7 @@ const KEYS = [
   ["[ ]  or  Page Up, Page Down", "one layer down or up"],
   ["Enter or Space", "lock the position, or unlock it"],
   ["Esc", "unlock"],
-  ["b", "go to the position’s best layer"],
+  ["b", "go to the position’s best layer, of those from 1 on"],
   ["/", "find a token; Enter and Shift + Enter step through its hits"],
   ["n, N", "next hit, previous hit"],
   ["p, P", "next or previous paint"],

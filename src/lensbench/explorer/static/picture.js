@@ -191,7 +191,7 @@ function drawLegend() {
   } else if (paint === "best") {
     const last = data.layers - 1;
     const ticks = [...new Set([0, Math.round(last / 3), Math.round((2 * last) / 3), last])];
-    place.replaceChildren(...scaleLegend("Best layer", ticks.map((l) => [l / Math.max(1, last), String(l)])));
+    place.replaceChildren(...scaleLegend("Best layer, from 1 on", ticks.map((l) => [l / Math.max(1, last), String(l)])));
   } else if (paint === "token") {
     place.replaceChildren(
       ...(found.indices.size
