@@ -240,6 +240,7 @@ def _heads(rng: np.random.Generator, shape: Shape, names: list[str]) -> pa.Table
             "image_mass": masses[:, 0],
             "overview_mass": masses[:, 0],
             "sink_mass": masses[:, 1],
+            "image_sink_mass": np.zeros(rows, dtype=np.float32),
             "text_mass": masses[:, 2],
             "image_entropy_nats": 5 * rng.random(rows, dtype=np.float32),
             "image_max": rng.random(rows, dtype=np.float32),

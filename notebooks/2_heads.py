@@ -50,6 +50,10 @@ def told(model, among, metric):
     return prose.interval(summary.loc[(model, among, metric)])
 
 
+def share_of(model):
+    return runs["heads"].query("model == @model")["picture_share"].mean()
+
+
 def has_image_heads(model):
     return (model, "image", "image_mass") in summary.index
 
@@ -78,9 +82,14 @@ if seen:
 # %% [markdown]
 # ## Specialisation and stages
 #
-# A head is an image head from a mean mass of 0.8 on, a text head up to 0.2, and mixed between. The
-# separation index is the mean of |2m − 1| over heads and samples: 1 if every head is all image or
-# all text in every sample, 0 if all are half and half.
+# How much of a head's attention falls on the picture says little where the picture is most of the
+# positions: attention without any preference would fall on it too. A head's kind is therefore by
+# the odds ratio [m ÷ (1 − m)] ÷ [s ÷ (1 − s)] of its mass m and the picture's share s of the
+# positions, the sink left out of both: an image head where the ratio's interval lies above 2, a
+# text head where it lies below ½, and else mixed. The studies' rule (by mass: image from 0.8 on,
+# text up to 0.2, whatever the share) stands beside it. The separation index is the mean of |2m − 1|
+# over heads and samples: 1 if every head is all image or all text in every sample, 0 if all are
+# half and half.
 
 # %%
 for model in models if seen else []:
@@ -89,7 +98,11 @@ for model in models if seen else []:
             f"{prose.quoted(model)}: the share of image heads is "
             f"{told(model, 'all', 'share_image')}, of mixed heads "
             f"{told(model, 'all', 'share_mixed')} and of text heads "
-            f"{told(model, 'all', 'share_text')}; the separation index is "
+            f"{told(model, 'all', 'share_text')}; by mass alone they would be "
+            f"{told(model, 'all', 'share_image_by_mass')}, "
+            f"{told(model, 'all', 'share_mixed_by_mass')} and "
+            f"{told(model, 'all', 'share_text_by_mass')}. The picture has "
+            f"{prose.number(share_of(model))} of the positions. The separation index is "
             f"{told(model, 'all', 'separation')}."
         )
     )
@@ -108,9 +121,9 @@ if seen:
 # %% [markdown]
 # ## Spread over the picture, with and without the sink
 #
-# How spread a head is over the picture: the largest weight on one position, and concentration,
-# which is its entropy over the picture's positions divided by the logarithm of their number. Mass
-# is a sum; without the sink it is the picture's share of what the sink leaves.
+# How spread a head is over the picture: the largest weight on one position, and spread, which is
+# its entropy over the picture's positions divided by the logarithm of their number: 0 is one spot,
+# 1 is even. Mass is a sum; without the sink it is the picture's share of what the sink leaves.
 
 # %%
 if seen:
@@ -118,7 +131,7 @@ if seen:
     display(prose.drawn(figure.draw({"heads": runs["heads"]}), figure.caption))
 
 # %%
-measures = ["image_mass", "sink_mass", "text_mass", "image_mass_no_sink", "concentration",
+measures = ["image_mass", "sink_mass", "text_mass", "image_mass_no_sink", "spread",
             "image_max"]  # fmt: skip
 rows = runs["head_summary"].query("metric in @measures")
 columns = {
@@ -135,8 +148,8 @@ for model in filter(has_image_heads, models):
             f"The image heads of {prose.quoted(model)} have a mass on the picture of "
             f"{told(model, 'image', 'image_mass')}, without the sink "
             f"{told(model, 'image', 'image_mass_no_sink')}; their largest single weight is "
-            f"{told(model, 'image', 'image_max')} and their concentration "
-            f"{told(model, 'image', 'concentration')}."
+            f"{told(model, 'image', 'image_max')} and their spread "
+            f"{told(model, 'image', 'spread')}."
         )
     )
 
@@ -172,7 +185,7 @@ for model in models if seen else []:
 #
 # The study printed the first 32 heads of LLaVA-OneVision-Qwen2-0.5B, two blocks of heads and part
 # of a third. Head by head it can be compared with a run of that model alone; of other models, the
-# table counts the kinds of all heads down to the same block, in depth.
+# table counts the kinds of all heads by mass, the study's rule, down to the same block, in depth.
 
 # %%
 theirs = published("heads")
@@ -192,11 +205,11 @@ elif seen:
 #
 # A head is switched off by setting its output to zero before the output projection, at every
 # position or at the last one alone, and the answer is read again. The image group holds the image
-# heads; where they are more than a quarter of all heads those with the largest mass (all of them
-# are a group of their own then), and where they are few the largest masses of all. Each random
-# group has as many heads, none of them an image head, from the same blocks as far as these have
-# others left; what they lack comes from the nearest blocks. How each group was chosen is printed
-# with it.
+# heads, at most a quarter of all heads and half of a block, those of the largest odds ratio (all of
+# them are a group of their own then); where they are few, the largest odds ratios of all. Each
+# random group has as many heads in each block, drawn from the block's other heads, and no two are
+# the same. The least are as many heads of the smallest odds ratio, whatever their block. How each
+# group was chosen, and of how many possible ones, is printed with it.
 
 # %%
 if switched:
@@ -208,42 +221,54 @@ else:
 
 # %%
 columns = {
-    "model": "model", "where": "where", "measure": "measure", "n_heads": "heads off",
-    "value": "image − random", "low": "low", "high": "high", "n": "n", "p": "p (two-sided)",
-    "p_floor": "smallest p possible", "n_random": "random groups",
+    "model": "model", "where": "where", "measure": "measure", "against": "image heads less",
+    "n_heads": "heads off", "value": "difference", "low": "low", "high": "high", "n": "n",
+    "p": "p (two-sided)", "p_floor": "smallest p possible", "p_holm": "Holm's p",
+    "holm_runs": "over runs", "n_random": "random groups",
 }  # fmt: skip
 if switched:
     display(prose.grid(runs["ablation_contrast"], columns, digits=3))
 
 # %% [markdown]
-# Two things are uncertain here, and no number covers both. The interval of the difference draws
-# samples and takes these random groups as given; p places the image group among the random ones
-# and takes these samples as given. It counts both sides, cannot be smaller than the floor that the
-# number of groups sets, and is not corrected for the number of comparisons: two places and three
-# measures a model. A difference is called one only where both agree: the interval leaves out zero
-# and p is at most a twentieth. Where so few groups allow no such p, that is said instead.
+# Two things are uncertain here, and no number covers both. The interval of a difference draws
+# samples and takes the groups as given; p places the image group among the random ones and takes
+# these samples as given. It is two-sided: twice the smaller of (1 + groups at least as strong) ÷ (1
+# + groups) and (1 + groups at most as strong) ÷ (1 + groups), and at most 1. Each run has one
+# primary contrast: image heads less random ones, at every position, in the log-probability of the
+# model's own answer. Its p is corrected for the number of runs by Holm's procedure, over all runs
+# of these results. It is called a difference only where both agree: the interval leaves out zero
+# and Holm's p is at most a twentieth. Where so few groups for so many runs allow no such p, that is
+# said instead. All else is printed without a claim.
 
 # %%
 contrast = runs["ablation_contrast"].query("measure == 'final_logprob'")
 single = runs["ablation"].query("measure == 'final_logprob'").set_index(["model", "where", "group"])
+least_of = contrast.query("against == 'least'").set_index(["model", "where"])
 places = {"all": "at every position", "last": "at the last position alone"}
-for _, row in contrast.iterrows():
-    image, random, text = (
+for _, row in contrast.query("against == 'random'").iterrows():
+    image, random, least = (
         single.loc[(row["model"], row["where"], group)]
-        for group in ("image", "random-mean", "text")
+        for group in ("image", "random-mean", "least")
     )
+    other = least_of.loc[(row["model"], row["where"])]
+    primary = row["holm_runs"] > 0
+    corrected = (
+        f"Holm's p over {int(row['holm_runs'])} runs = {prose.number(row['p_holm'], 3)}"
+        if primary
+        else "not corrected"
+    )
+    claim = f"In these samples, {verdict(row, other)}." if primary else ""
     display(
         prose.say(
             f"{prose.quoted(row['model'])}, {int(row['n_heads'])} heads off "
             f"{places[row['where']]}: the log-probability of its own answer changes by "
-            f"{prose.interval(image)} nats for the image group ({prose.quoted(image['rule'])}) and "
-            f"by {prose.interval(random)} in the mean of the random groups "
-            f"({prose.quoted(random['rule'])}), by {prose.number(row['random_median'])} in the "
-            f"median one. Image less mean of random: {prose.interval(row)}, the interval taking "
-            f"the groups as given; p = {prose.number(row['p'])} (two-sided, no smaller than "
-            f"{prose.number(row['p_floor'])} with {int(row['n_random'])} random groups, not "
-            f"corrected): {verdict(row)} in these samples. As many heads with the least mass: "
-            f"{prose.interval(text)}."
+            f"{prose.interval(image)} nats for the image group ({prose.quoted(image['rule'])}), by "
+            f"{prose.interval(random)} in the mean of {int(row['n_random'])} random groups "
+            f"({prose.quoted(random['rule'])}) and by {prose.number(row['random_median'])} in the "
+            f"median one, and by {prose.interval(least)} for as many heads that look least. Image "
+            f"less mean of random: {prose.interval(row)}; p = {prose.number(row['p'], 3)} (no "
+            f"smaller than {prose.number(row['p_floor'], 3)} with so many groups), {corrected}. "
+            f"Image less least: {prose.interval(other)}. {claim}"
         )
     )
 
@@ -254,8 +279,7 @@ for _, row in contrast.iterrows():
 # head switched off says that the answer depends on it in these samples and for these questions; it
 # does not say what the head does, and a head without effect may be made up for by others. A zero is
 # a state the model never met in training, so that some of any effect is surprise: the random groups
-# measure that, as far as others are alike. Where the image heads fill a block, the random heads
-# that stand for them lie in other blocks, and a difference may be one of blocks as well. The heads
-# with the least mass are not matched so, and most of them may lie in the first blocks, on which
-# everything else is built. Intervals are over samples; another model, or the same one trained
-# again, may do otherwise.
+# measure that, as far as others are alike. Where a block has more image heads than half of its
+# heads, the random groups hold image heads too. The heads that look least are not matched by block,
+# and most of them may lie in the first blocks, on which everything else is built. Intervals are
+# over samples; another model, or the same one trained again, may do otherwise.

@@ -54,7 +54,7 @@ def _add_studies(add: Callable[..., None], model: str, dataset: str, twice: bool
     shares = {"share_image": 0.2, "share_mixed": 0.5, "share_text": 0.3, "separation": 0.6,
               "overview_positions": 0.2 if twice else 1.0}  # fmt: skip
     means = {"image_mass": 0.9, "image_mass_no_sink": 0.95, "sink_mass": 0.05,
-             "text_mass": 0.05, "concentration": 0.5, "image_max": 0.3,
+             "text_mass": 0.05, "spread": 0.5, "image_max": 0.3,
              "overview_mass": 0.3 if twice else 0.9, "tiles_mass": 0.6 if twice else 0.0,
              "overview_share": 1 / 3 if twice else 1.0,
              "tiles_share": 2 / 3 if twice else 0.0}  # fmt: skip
@@ -63,7 +63,7 @@ def _add_studies(add: Callable[..., None], model: str, dataset: str, twice: bool
             **_band(np.array(list(found.values())), 24))  # fmt: skip
     rng = _rng("ablation", model, dataset)
     changes = {"image": ("image", -2.0), "image-stage-1": ("stage", -0.5),
-               "text": ("text", -0.2), **{f"random-{i}": ("random", -0.3 * rng.random())
+               "least": ("least", -0.2), **{f"random-{i}": ("random", -0.3 * rng.random())
                for i in range(5)}, "random-mean": ("random-mean", -0.15)}  # fmt: skip
     for where, factor in (("all", 1.0), ("last", 0.5)):
         values = np.array([value for _, value in changes.values()]) * factor
@@ -73,9 +73,12 @@ def _add_studies(add: Callable[..., None], model: str, dataset: str, twice: bool
             add("ablation", model, dataset, mode="zero",
                 group_kind=[kind for kind, _ in changes.values()], group=list(changes),
                 where=where, measure=measure, n_heads=4, **band, rule="by hand")  # fmt: skip
-            add("ablation_contrast", model, dataset, mode="zero", where=[where], measure=measure,
-                n_heads=4, value=-1.85 * factor * sign, low=-2.0, high=0.5, n=24, p=1 / 3,
-                p_floor=1 / 3, random_median=-0.1 * factor, n_random=5)  # fmt: skip
+            primary = where == "all" and measure == "final_logprob"
+            add("ablation_contrast", model, dataset, mode="zero", where=where, measure=measure,
+                against=["random", "least"], n_heads=4, value=-1.85 * factor * sign, low=-2.0,
+                high=0.5, n=24, p=[1 / 3, np.nan], p_floor=[1 / 3, np.nan],
+                p_holm=[2 / 3 if primary else np.nan, np.nan], holm_runs=[2 * primary, 0],
+                random_median=[-0.1 * factor, np.nan], n_random=[5, 0])  # fmt: skip
 
 
 #: condition → detail, largest difference, top-1 tokens and convergence layers that change.
@@ -262,10 +265,14 @@ def metric_frames(n_models: int = 4) -> dict[str, pd.DataFrame]:
             kinds = np.where(mass >= 0.8, "image", np.where(mass <= 0.2, "text", "mixed"))
             add("heads", model, dataset, layer=layer, head=range(heads), **band,
                 enrichment=mass * 2 if image else np.nan, image_mass_no_sink=mass, sink_mass=0.05,
-                text_mass=0.95 - band["image_mass"], concentration=0.5 if image else np.nan,
+                text_mass=0.95 - band["image_mass"], spread=0.5 if image else np.nan,
                 image_max=mass / 3, overview_mass=band["image_mass"] * (0.3 if twice else 1),
                 tiles_mass=band["image_mass"] * (0.7 if twice else 0), separation=abs(2 * mass - 1),
-                kind=kinds if image else "text")  # fmt: skip
+                image_sink_mass=0.0, picture_share=0.6 if image else np.nan,
+                odds_ratio=mass if image else np.nan, odds_low=mass / 2 if image else np.nan,
+                odds_high=mass * 2 if image else np.nan, odds_n=n if image else 0,
+                kind=kinds if image else "none",
+                kind_by_mass=kinds if image else "text")  # fmt: skip
         if dataset != "facts":
             _add_studies(add, model, dataset, twice)
             ends = [int(last * 0.3), int(last * 0.7), last]

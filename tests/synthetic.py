@@ -486,6 +486,7 @@ def _heads(rng, plan, meta, stages) -> tuple[pd.DataFrame, tuple[int, int]]:
             "head": np.tile(np.arange(n_heads), rows * n_layers),
             "image_mass": image.reshape(-1),
             "sink_mass": sink.reshape(-1),
+            "image_sink_mass": 0.0,
             "text_mass": (1 - image - sink).reshape(-1),
             "image_entropy_nats": entropy.reshape(-1),
             "image_max": (image / 4).reshape(-1),

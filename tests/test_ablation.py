@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +16,7 @@ from lensbench.ablation import AblationOptions, ablate
 from lensbench.errors import DataError, LensbenchError, ModelError
 from lensbench.extract import ExtractOptions, extract_shard
 from lensbench.inspection import inspect_model
+from lensbench.lens.ablation import Replay
 from lensbench.metrics.ablations import compute_ablations
 from lensbench.metrics.run import MetricOptions, compute_run, write_run
 from lensbench.trace import read_table
@@ -70,8 +72,8 @@ def run(tmp_path):
 def test_a_head_that_looks_and_writes_is_the_answer(tmp_path, run):
     out = run(planted(LOOKS))
     rows = pd.read_parquet(out)
-    # Three samples; the image head, the text head and the three others of its block; two places.
-    assert rows["group"].unique().tolist() == ["image", "text", "random-0", "random-1", "random-2"]
+    # Three samples; the image head, the least and the three others of its block; two places.
+    assert rows["group"].unique().tolist() == ["image", "least", "random-0", "random-1", "random-2"]
     assert len(rows) == 3 * 5 * 2
     assert rows["sample_id"].unique().tolist() == ["s-0", "s-1", "s-2"]
     image = rows[rows["group"] == "image"]
@@ -93,7 +95,7 @@ def test_a_head_that_looks_and_writes_is_the_answer(tmp_path, run):
     places = image.pivot(index="sample_id", columns="where", values="final_logprob")
     assert places["all"].to_numpy() == pytest.approx(places["last"].to_numpy(), abs=1e-6)
     found = compute_ablations(out, MetricOptions(seed=1))["ablation_contrast"]
-    contrast = found.set_index(["where", "measure"])
+    contrast = found.query("against == 'random'").set_index(["where", "measure"])
     assert contrast.loc[("all", "final_logprob"), "high"] < -0.1
     # The strongest of four groups, itself counted, on either side.
     assert contrast.loc[("all", "final_logprob"), "p"] == 2 / 4
@@ -109,7 +111,7 @@ def test_a_head_that_looks_and_writes_nothing_is_not_the_answer(run):
     assert (image["final_logprob"] == image["final_logprob_before"]).all()
     writer = rows[rows["heads"] == "[[3, 2]]"]
     assert (writer["final_logprob"] != writer["final_logprob_before"]).all()
-    contrast = compute_ablations(out)["ablation_contrast"]
+    contrast = compute_ablations(out)["ablation_contrast"].query("against == 'random'")
     # Every random group changes at least as much as nothing, and the sum is not below.
     assert (contrast[contrast["measure"] == "top1_changed"]["p"] == 1).all()
 
@@ -148,21 +150,35 @@ def test_pictures_that_can_t_be_read_are_left_out_and_named(tmp_path, run):
     assert (about["rejected"], about["n_samples"]) == (["s-1"], 2)
 
 
-def test_memory_that_runs_out_halves_the_batch(monkeypatch, run):
-    import lensbench.ablation as module
+def test_memory_that_runs_out_halves_the_groups_of_a_pass(monkeypatch, run):
+    real, sizes = Replay.logits, []
 
-    real, sizes = module.generate, []
-
-    def small(loaded, encoded, *more, **options):
-        sizes.append(len(encoded.prompts))
+    def small(replay, off, *more):
+        sizes.append(len(off))
         if sizes[-1] > 1:
             raise torch.OutOfMemoryError("no memory")
-        return real(loaded, encoded, *more, **options)
+        return real(replay, off, *more)
 
-    monkeypatch.setattr(module, "generate", small)
+    monkeypatch.setattr(Replay, "logits", small)
     rows = pd.read_parquet(run(planted(LOOKS)))
     assert rows["sample_id"].unique().tolist() == ["s-0", "s-1", "s-2"]
-    assert max(sizes) == 2
+    assert len(rows) == 3 * 5 * 2
+    assert max(sizes) > 1
+
+
+def test_a_model_that_a_replay_does_not_equal_runs_whole_for_each_group(monkeypatch, tmp_path, run):
+    out = run(planted(LOOKS))
+    replayed = pd.read_parquet(out)
+    real = Replay.logits
+    paths = (tmp_path / "data", tmp_path / "model", tmp_path / "metrics" / "heads.parquet")
+    for wrong in (lambda *given: real(*given).roll(1, -1), lambda *_: 1 / 0):
+        monkeypatch.setattr(Replay, "logits", wrong)
+        ablate(planted(LOOKS), *paths, out, ONE)
+        again = pd.read_parquet(out)
+        columns = ["final_logprob", "final_logprob_before", "gold_logprob", "gold_logprob_before"]
+        np.testing.assert_allclose(again[columns], replayed[columns], atol=1e-5)
+        same = again.drop(columns=columns)
+        pd.testing.assert_frame_equal(same, replayed.drop(columns=columns))
 
 
 def test_what_has_no_picture_or_no_such_run_is_refused(tmp_path, run):

@@ -184,7 +184,7 @@ def test_head_that_attends_to_image_positions_alone_is_found(tmp_path, layer, he
         ("sink_mass", 0.0),
         ("text_mass", 0.0),
         # Alike to each of the 16 image positions, and to nothing else.
-        ("concentration", 1.0),
+        ("spread", 1.0),
         ("image_max", 1 / 16),
         ("separation", 1.0),
     ):

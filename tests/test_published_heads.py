@@ -48,24 +48,40 @@ def test_the_packaged_table_is_of_32_heads_in_three_blocks() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "p", "floor", "says"),
     [
-        (-3, -1, 0.02, 0.02, "cost the answer more than others do"),
-        (0.1, 0.4, 0.04, 0.02, "cost the answer less than others do"),
+        (-3, -1, 0.02, 0.02, "costs the answer more than random heads of the same blocks; "),
+        (0.1, 0.4, 0.04, 0.02, "costs the answer less than random heads of the same blocks; "),
         # One of the two alone tells nothing apart.
-        (0.1, 0.4, 0.19, 0.02, "the interval tells image heads from the mean of the others, p doe"),
-        (-3, 0.1, 0.02, 0.02, "p tells image heads from the others, the interval does not"),
-        (-3, 0.0, 0.5, 0.02, "can't be told apart"),
+        (0.1, 0.4, 0.19, 0.02, "is told from the mean of random heads of the same blocks by the"),
+        (-3, 0.1, 0.02, 0.02, "random heads of the same blocks by p, not by the interval; "),
+        (-3, 0.0, 0.5, 0.02, "group can't be told from random heads of the same blocks; "),
         # With twenty groups p ends at 2/21.
         (
             -3,
             -1,
             2 / 21,
             2 / 21,
-            "more than any random group did, but so few groups allow no p below 0.10",
+            "more than any group of random heads of the same blocks does, but ",
         ),
-        (-3, -1, 4 / 21, 2 / 21, "p does not"),
+        (-3, -1, 4 / 21, 2 / 21, "by the interval, not by p; "),
     ],
 )
 def test_the_verdict_wants_interval_and_p(
     low: float, high: float, p: float, floor: float, says: str
 ) -> None:
-    assert says in verdict({"low": low, "high": high, "p": p, "p_floor": floor})
+    row = {"low": low, "high": high, "p": p, "p_floor": floor, "p_holm": p, "holm_runs": 1}
+    assert says in verdict(row, {"low": -1, "high": 1})
+
+
+def test_the_verdict_names_every_comparison() -> None:
+    row = {"low": -3, "high": -1, "p": 0.01, "p_floor": 0.01, "p_holm": 0.03, "holm_runs": 3}
+    said = verdict(row, {"low": 0.5, "high": 2})
+    assert said == (
+        "the image group costs the answer more than random heads of the same blocks; "
+        "it costs the answer less than the heads that look least"
+    )
+    assert verdict(row, {"low": -1, "high": 2}).endswith(
+        "; it can't be told by the interval from the heads that look least"
+    )
+    # Six runs: Holm's p is no smaller than 6 · 0.01.
+    many = verdict({**row, "p_holm": 0.06, "holm_runs": 6}, {"low": 0.5, "high": 2})
+    assert "does, but so few groups for so many runs allow no corrected p below 0.06; " in many

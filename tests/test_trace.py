@@ -74,6 +74,7 @@ def tables(ids: tuple[str, ...] = ("b", "a")) -> Tables:
             "head": np.tile([0, 1], n),
             "image_mass": 0.25,
             "sink_mass": 0.25,
+            "image_sink_mass": 0.0,
             "text_mass": 0.5,
             "image_entropy_nats": 0.0,
             "image_max": 0.25,
@@ -239,7 +240,7 @@ BAD = {
     ),
     "attention does not sum to 1": (
         _change("heads", "image_mass", 1, 0.3),
-        "image_mass + sink_mass + text_mass, row 3",
+        "image_mass + sink_mass + text_mass - image_sink_mass, row 3",
     ),
     "negative rank": (_change("trajectory", "gold_rank", 0, -2), "column gold_rank, row 2"),
     "JS above log 2": (_change("trajectory", "js_to_final_nats", 0, 0.7), "js_to_final_nats"),

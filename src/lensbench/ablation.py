@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ from lensbench.feed import Batch, Prepared, batches, default_workers, memory_ran
 from lensbench.files import atomic_path, sha256_of
 from lensbench.head_groups import HeadGroup, head_groups
 from lensbench.inspection import describe
-from lensbench.lens.ablation import WHERE, MeanOutput, switched_off
+from lensbench.lens.ablation import WHERE, MeanOutput, Replay, switched_off
 from lensbench.lens.generate import generate
 from lensbench.lens.groups import TokenGroups
 from lensbench.models.load import LoadedModel
@@ -34,6 +35,9 @@ from lensbench.provenance import machine, package_versions
 from lensbench.shards import MACHINE
 
 MODES = ("zero", "mean")
+#: What a replay's log-probability of the answer may be off by from the whole model's.
+_OFF, _OFF_HALF = 1e-3, 1e-1
+_NOTHING = HeadGroup("nothing", "none", (), "")
 #: One row is a sample × group × place.
 COLUMNS = {
     "sample_id": pa.string(),
@@ -58,20 +62,21 @@ class AblationOptions:
 
     Args:
         samples: how many samples with a picture, from the dataset's first.
-        randoms: how many groups of random other heads at most.
-        least: image heads (mean image mass of 0.8 or more) that are a group; a tenth of all heads,
-            those with the largest mass, where there are fewer.
+        randoms: how many groups of random other heads; all that there are, where they are fewer.
+        least: heads of kind "image" that are a group; a tenth of all heads, those with the largest
+            odds ratio, where there are fewer.
         most: share of all heads that the image group may have.
         where: "all" positions, the "last", or both.
         mode: "zero", or "mean": over the samples and the positions that are switched off.
-        batch_size: samples a batch at most.
-        batch_positions: positions a batch at most, padding counted; None for no limit.
+        batch_size: samples that an extraction has in a pass; here a pass has one sample, and twice
+            as many groups, each with a copy of its prompt.
+        batch_positions: positions of these copies at most; None for no limit.
         workers: processes that decode and encode pictures; None for what suits the device.
         seed: of the random groups.
     """
 
     samples: int = 24
-    randoms: int = 19
+    randoms: int = 250
     least: int = 3
     most: float = 0.25
     where: Sequence[str] = WHERE
@@ -127,7 +132,8 @@ def ablate(
     options = options or AblationOptions()
     rows = _rows(loaded, manifest_folder, model_folder, options)
     name = Path(manifest_folder).name if dataset is None else dataset
-    table = _of_run(heads, ["layer", "head", "image_mass", "kind"], loaded.name, name)
+    columns = ["layer", "head", "image_mass", "odds_ratio", "kind"]
+    table = _of_run(heads, columns, loaded.name, name)
     parts = None
     if stages is not None:
         parts = _of_run(stages, ["stage", "first_layer", "last_layer"], loaded.name, name)
@@ -205,41 +211,50 @@ def _run(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the table's rows in the samples' order, and the ids of samples that can't be read."""
     workers = default_workers(loaded.device) if options.workers is None else options.workers
-    feed = batches(
-        prepared(loaded.prompter, folder, rows, 1, min(workers, len(rows))),
-        options.batch_size,
-        options.batch_positions,
-        loaded.tokenizer.pad_token_id,
-        loaded.pads,
-        loaded.joins,
+    # One sample at a time: what a pass has many of is groups.
+    given = list(
+        batches(
+            prepared(loaded.prompter, folder, rows, 1, min(workers, len(rows))),
+            1,
+            None,
+            loaded.tokenizer.pad_token_id,
+        )
     )
-    given = list(feed)
     rejected = [sample.row["sample_id"] for sample in given if isinstance(sample, Prepared)]
     whole = [batch for batch in given if isinstance(batch, Batch)]
     fills: dict[str, dict[int, Tensor] | None] = dict.fromkeys(options.where)
     if options.mode == "mean":
         fills = {where: _means(loaded, whole, where) for where in options.where}
     found: list[dict[str, Any]] = []
+    # A model that can be replayed at all gives the same for every group that has a name.
+    named = [group for group in groups if group.kind != "random"]
+    replays = True
     with Progress(len(rows), f"{loaded.name}, heads off", None) as progress:
         progress.advance(len(rejected))
         for batch in whole:
-            for part in _parts(batch, lambda b: _rows_of(loaded, b, groups, forms, fills)):
-                found += part
-            progress.advance(len(batch.samples))
+            encoded = batch.encoded.to(loaded.model.device, loaded.model.dtype)
+            replay = _replay(loaded, encoded, named, fills, options) if replays else None
+            if named:
+                replays, named = replay is not None, []
+            found += _rows_of(loaded, batch.rows[0], encoded, groups, forms, fills, replay, options)
+            progress.advance(1)
     place = {row["sample_id"]: index for index, row in enumerate(rows)}
-    # Stable: groups and places stay in their order within a sample.
-    return sorted(found, key=lambda row: place[row["sample_id"]]), rejected
+    rank = {group.name: index for index, group in enumerate(groups)}
+    order = list(options.where)
+    found.sort(key=lambda r: (place[r["sample_id"]], rank[r["group"]], order.index(r["where"])))
+    return found, rejected
 
 
-def _parts(batch: Batch, work: Callable[[Batch], Any]) -> list[Any]:
-    """Return what `work` makes of a batch, or of its halves where memory runs out."""
+def _parts(groups: Sequence[HeadGroup], work: Callable[[Sequence[HeadGroup]], Any]) -> list[Any]:
+    """Return what `work` makes of some groups, or of their halves where memory runs out."""
     try:
-        return [work(batch)]
+        return [work(groups)]
     except (RuntimeError, MemoryError) as error:
-        if not memory_ran_out(error) or len(batch.samples) == 1:
+        if not memory_ran_out(error) or len(groups) == 1:
             raise
     torch.cuda.empty_cache()
-    return [made for half in batch.halves() for made in _parts(half, work)]
+    middle = len(groups) // 2
+    return [made for half in (groups[:middle], groups[middle:]) for made in _parts(half, work)]
 
 
 def _means(loaded: LoadedModel, whole: Sequence[Batch], where: str) -> dict[int, Tensor]:
@@ -252,7 +267,7 @@ def _means(loaded: LoadedModel, whole: Sequence[Batch], where: str) -> dict[int,
             _logprobs(loaded, encoded)
 
     for batch in whole:
-        _parts(batch, gather)
+        gather(batch)
     return mean.of()
 
 
@@ -262,43 +277,119 @@ def _logprobs(loaded: LoadedModel, encoded: Encoded) -> Tensor:
     return logits.float().log_softmax(-1)
 
 
+def _replay(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    groups: Sequence[HeadGroup],
+    fills: dict[str, dict[int, Tensor] | None],
+    options: AblationOptions,
+) -> Replay | None:
+    """Return a replay of a prompt if it gives what the whole model does, else None.
+
+    It doesn't where a block takes more from those before it than the residual stream.
+
+    Args:
+        loaded: the model.
+        encoded: the prompt.
+        groups: those with which it is compared, beside nothing switched off.
+        fills: by place, what takes the place of a head's part.
+        options: of the passes.
+    """
+    limit = _OFF if loaded.model.dtype == torch.float32 else _OFF_HALF
+    try:
+        replay = Replay(loaded, encoded)
+        before = replay.untouched.log_softmax(-1)
+        answer = int(before.argmax())
+        for where, fill in fills.items():
+            some = [_NOTHING, *groups]
+            for group, ours in _after(loaded, encoded, some, where, fill, replay, options):
+                theirs = before
+                if group.heads:
+                    with switched_off(loaded.anatomy, group.by_layer, where, fill):
+                        theirs = _logprobs(loaded, encoded)
+                if not float((ours - theirs)[0, answer].abs()) <= limit:
+                    return None
+    # A block may refuse anything but the call it is used to; the whole model is right all the same.
+    except Exception as error:
+        if memory_ran_out(error):
+            raise
+        return None
+    return replay
+
+
+def _off(loaded: LoadedModel, groups: Sequence[HeadGroup]) -> np.ndarray:
+    """Return which heads each group has, [groups, L, heads]."""
+    off = np.zeros((len(groups), loaded.anatomy.n_layers, loaded.anatomy.n_heads), dtype=bool)
+    for place, group in enumerate(groups):
+        for layer, head in group.heads:
+            off[place, layer - 1, head] = True
+    return off
+
+
+def _after(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    groups: Sequence[HeadGroup],
+    where: str,
+    fill: dict[int, Tensor] | None,
+    replay: Replay | None,
+    options: AblationOptions,
+) -> Iterator[tuple[HeadGroup, Tensor]]:
+    """Yield each group and the log-probabilities with it switched off, [1, V]."""
+    if replay is None:
+        for group in groups:
+            with switched_off(loaded.anatomy, group.by_layer, where, fill):
+                yield group, _logprobs(loaded, encoded)
+        return
+    # A replay holds less than the batch of an extraction: no picture, and one block at a time.
+    size = options.batch_size * (2 if where == "all" else 16)
+    if options.batch_positions is not None:
+        size = max(1, min(size, options.batch_positions // encoded.image.shape[1]))
+    # Neighbours share what they have off in the first blocks, so that it is computed once.
+    ordered = sorted(groups, key=lambda group: group.heads)
+    for start in range(0, len(ordered), size):
+        some = ordered[start : start + size]
+        logits = _parts(some, lambda part: replay.logits(_off(loaded, part), where, fill))
+        for group, row in zip(some, torch.cat(logits), strict=True):
+            yield group, row[None].log_softmax(-1)
+
+
 def _rows_of(
     loaded: LoadedModel,
-    batch: Batch,
+    row: dict[str, Any],
+    encoded: Encoded,
     groups: Sequence[HeadGroup],
     forms: TokenGroups,
     fills: dict[str, dict[int, Tensor] | None],
+    replay: Replay | None,
+    options: AblationOptions,
 ) -> list[dict[str, Any]]:
-    encoded = batch.encoded.to(loaded.model.device, loaded.model.dtype)
-    gold, _ = forms.of([row["gold"] for row in batch.rows])
-    before = _logprobs(loaded, encoded)
+    """Return the rows of one sample."""
+    gold, _ = forms.of([row["gold"]])
+    before = _logprobs(loaded, encoded) if replay is None else replay.untouched.log_softmax(-1)
     answer = before.argmax(-1)
-    untouched = _said(before, answer, gold)
+    [was] = _said(before, answer, gold)
     found = []
-    for group in groups:
-        for where, fill in fills.items():
-            with switched_off(loaded.anatomy, group.by_layer, where, fill):
-                after = _logprobs(loaded, encoded)
-            changed = (after.argmax(-1) != answer).int().tolist()
-            for index, (was, now) in enumerate(
-                zip(untouched, _said(after, answer, gold), strict=True)
-            ):
-                found.append(
-                    {
-                        **{name: batch.rows[index][name] for name in ("sample_id", "picture")},
-                        "group": group.name,
-                        "group_kind": group.kind,
-                        "where": where,
-                        "n_heads": len(group.heads),
-                        "heads": group.text,
-                        "rule": group.rule,
-                        "final_logprob_before": was[0],
-                        "final_logprob": now[0],
-                        "gold_logprob_before": was[1],
-                        "gold_logprob": now[1],
-                        "top1_changed": changed[index],
-                    }
-                )
+    for where, fill in fills.items():
+        for group, after in _after(loaded, encoded, groups, where, fill, replay, options):
+            [now] = _said(after, answer, gold)
+            found.append(
+                {
+                    "sample_id": row["sample_id"],
+                    "picture": row["picture"],
+                    "group": group.name,
+                    "group_kind": group.kind,
+                    "where": where,
+                    "n_heads": len(group.heads),
+                    "heads": group.text,
+                    "rule": group.rule,
+                    "final_logprob_before": was[0],
+                    "final_logprob": now[0],
+                    "gold_logprob_before": was[1],
+                    "gold_logprob": now[1],
+                    "top1_changed": int(after.argmax() != answer),
+                }
+            )
     return found
 
 

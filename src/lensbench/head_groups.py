@@ -1,4 +1,4 @@
-"""Which heads are switched off together: image heads, text heads, and random others to compare."""
+"""Which heads are switched off together: image heads, and matched random others to compare."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, combinations, product
+from math import comb, prod
 
 import numpy as np
 import pandas as pd
@@ -13,8 +15,8 @@ import pandas as pd
 from lensbench.errors import DataError
 
 Head = tuple[int, int]
-#: Draws a random group that is wanted may take: a group drawn before is drawn again.
-_TRIES = 50
+#: More possible groups than this are not counted out.
+_MANY = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class HeadGroup:
     """Heads that are switched off together.
 
     Args:
-        name: "image", "image-all", "image-stage-1" …, "text", "random-0" ….
-        kind: "image", "every", "stage", "text" or "random".
+        name: "image", "image-all", "image-stage-1" …, "least", "random-0" ….
+        kind: "image", "every", "stage", "least" or "random".
         heads: (block from 1, head from 0) of each, sorted.
         rule: how they were chosen, in words.
     """
@@ -51,58 +53,67 @@ def head_groups(
     heads: pd.DataFrame,
     stages: pd.DataFrame | None = None,
     seed: int = 0,
-    randoms: int = 19,
+    randoms: int = 250,
     least: int = 3,
     most: float = 0.25,
 ) -> list[HeadGroup]:
-    """Return the groups of a run: image heads, and as many others of each kind.
+    """Return the groups of a run: image heads, those that look least, and random ones.
 
-    The image group holds the heads of kind "image"; a tenth of all heads, those with the largest
-    image mass, where fewer than `least` are of that kind; and of more than `most` of all heads
-    those with the largest mass, so that there are others to compare with (all of them are the
-    group "image-all" then). Random groups are drawn from the heads outside of it that aren't image
-    heads either, as many in each block as the image group has there, and what a block lacks from
-    the nearest blocks; no two are the same, so that there are fewer where there are no others.
+    The image group holds the heads of kind "image", those of the largest odds ratio first, at most
+    `most` of all heads and half of those of a block, so that each block has others to compare with
+    (all of them are the group "image-all" where it lacks some). Where fewer than `least` are of
+    that kind, it is a tenth of all heads by the same order. Each random group has as many heads in
+    each block as the image group, drawn from the block's other heads, whatever their kind; no two
+    are the same, and where there are no more than `randoms` such groups, they are all of them. The
+    group "least" has as many heads, those of the smallest odds ratio, whatever their block.
 
     Args:
-        heads: columns layer, head, image_mass, kind of a run's table `heads`.
+        heads: columns layer, head, image_mass, odds_ratio, kind of a run's table `heads`.
         stages: columns stage, first_layer, last_layer of its `stages`; None for no groups by stage.
         seed: of the random groups.
-        randoms: how many random groups at most.
+        randoms: how many random groups.
         least: image heads that are a group.
         most: share of all heads that the image group may have.
 
     Raises:
-        DataError: if there are no heads, or none with a picture to attend to.
+        DataError: if there are no heads, none with a picture to attend to, or one a block.
     """
     if heads.empty or not (heads["image_mass"] > 0).any():
         raise DataError(
             "The table of heads has none that attends to a picture, so none can be switched off "
             "for it: take a run on pictures of a model whose attention can be read."
         )
-    order = heads.sort_values(["image_mass", "layer", "head"], ascending=[False, True, True])
+    # A head that leaves the sink nothing over has no preference.
+    order = heads.assign(odds_ratio=heads["odds_ratio"].fillna(1.0)).sort_values(
+        ["odds_ratio", "layer", "head"], ascending=[False, True, True]
+    )
     ranked: list[Head] = list(zip(order["layer"].tolist(), order["head"].tolist(), strict=True))
     called = [head for head, kind in zip(ranked, order["kind"], strict=True) if kind == "image"]
-    n, groups = len(ranked), []
-    if len(called) >= least:
-        size, rule = len(called), "mean image mass ≥ 0.8"
-    else:
-        size = max(least, round(n / 10))
-        rule = f"largest mean image mass ({len(called)} have ≥ 0.8)"
-    outside = n - max(size, len(called))
-    room = max(1, min(int(most * n), outside // 2))
-    if outside < 1:
-        raise DataError(f"All {n} heads are image heads, so there are none to compare with.")
-    if size > room:
-        size, rule = room, f"{room} of largest mean image mass ({len(called)} have ≥ 0.8)"
-    image = ranked[:size]
-    groups.append(_group("image", "image", image, rule))
-    if len(called) > size:
-        groups.append(_group("image-all", "every", called, "mean image mass ≥ 0.8"))
+    half = {layer: n // 2 for layer, n in Counter(layer for layer, _ in ranked).items()}
+    n = len(ranked)
+    enough = len(called) >= least
+    size = min(len(called) if enough else max(least, round(n / 10)), max(1, int(most * n)))
+    image: list[Head] = []
+    taken: Counter[int] = Counter()
+    for layer, head in called if enough else ranked:
+        if len(image) < size and taken[layer] < half[layer]:
+            image.append((layer, head))
+            taken[layer] += 1
+    if not image:
+        raise DataError("Each block has one head, so there are none to compare with.")
+    rule = "odds ratio above 2"
+    if set(image) != set(called):
+        rule = (
+            f"{len(image)} of largest odds ratio, at most half of a block "
+            f"({len(called)} are image heads)"
+        )
+    groups = [_group("image", "image", image, rule)]
+    if set(called) > set(image):
+        groups.append(_group("image-all", "every", called, "odds ratio above 2"))
     groups += _by_stage(image, stages)
-    pool = [head for head in ranked[size:] if head not in set(called)]
-    groups.append(_group("text", "text", pool[-size:], "smallest mean image mass"))
-    groups += _random(image, pool, randoms, np.random.default_rng(seed))
+    others = [head for head in ranked if head not in set(image)]
+    groups.append(_group("least", "least", others[-len(image) :], "smallest odds ratio"))
+    groups += _random(image, others, randoms, np.random.default_rng(seed))
     return groups
 
 
@@ -125,42 +136,27 @@ def _by_stage(image: Sequence[Head], stages: pd.DataFrame | None) -> list[HeadGr
 
 
 def _random(
-    image: Sequence[Head], pool: Sequence[Head], n: int, rng: np.random.Generator
+    image: Sequence[Head], others: Sequence[Head], n: int, rng: np.random.Generator
 ) -> list[HeadGroup]:
-    """Return n different groups of others, or fewer where no more are found."""
-    found: dict[tuple[Head, ...], int] = {}
-    for _ in range(_TRIES * n):
-        drawn, moved = _matched(image, pool, rng)
-        found.setdefault(tuple(sorted(drawn)), moved)
-        if len(found) == n:
-            break
-    groups = []
-    for number, (heads, moved) in enumerate(found.items()):
-        rule = "one for one from the same blocks"
-        if moved:
-            rule += f", {moved} of {len(heads)} from the nearest"
-        groups.append(_group(f"random-{number}", "random", heads, rule))
-    return groups
-
-
-def _matched(
-    image: Sequence[Head], pool: Sequence[Head], rng: np.random.Generator
-) -> tuple[list[Head], int]:
-    """Draw as many heads of the pool in each block as the image group has; say how many moved."""
-    left: dict[int, list[Head]] = {}
-    for head in sorted(pool):
-        left.setdefault(head[0], []).append(head)
-    left = {layer: [some[i] for i in rng.permutation(len(some))] for layer, some in left.items()}
-    wanted = Counter(layer for layer, _ in image)
-    drawn: list[Head] = []
-    lacking: list[int] = []
-    for layer in sorted(wanted):
-        for _ in range(wanted[layer]):
-            if left.get(layer):
-                drawn.append(left[layer].pop())
-            else:
-                lacking.append(layer)
-    for layer in lacking:
-        near = min((other for other in left if left[other]), key=lambda o: (abs(o - layer), o))
-        drawn.append(left[near].pop())
-    return drawn, len(lacking)
+    """Return n different groups with as many heads in each block, or all where there are fewer."""
+    wanted = sorted(Counter(layer for layer, _ in image).items())
+    pools = [[head for head in sorted(others) if head[0] == layer] for layer, _ in wanted]
+    sizes = [size for _, size in wanted]
+    total = prod(comb(len(pool), size) for pool, size in zip(pools, sizes, strict=True))
+    if total <= n:
+        choices = (combinations(pool, size) for pool, size in zip(pools, sizes, strict=True))
+        drawn = [tuple(chain.from_iterable(parts)) for parts in product(*choices)]
+        of = f"all {total}"
+    else:
+        found: dict[tuple[Head, ...], None] = {}
+        while len(found) < n:
+            places = (
+                sorted(rng.choice(len(pool), size, replace=False))
+                for pool, size in zip(pools, sizes, strict=True)
+            )
+            heads = (pool[i] for pool, some in zip(pools, places, strict=True) for i in some)
+            found[tuple(heads)] = None
+        drawn = list(found)
+        of = f"{n} of {total}" if total <= _MANY else f"{n} of more than {_MANY}"
+    rule = f"as many in each block, from its other heads: {of} such groups"
+    return [_group(f"random-{i}", "random", heads, rule) for i, heads in enumerate(drawn)]

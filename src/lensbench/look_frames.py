@@ -75,10 +75,10 @@ def head_frame(
     """Return what each head's attention from the last position says of picture, sink and text.
 
     Args:
-        heads: [n, M, heads, 6] as `head_statistics` gives them.
+        heads: [n, M, heads, 7] as `head_statistics` gives them.
         steps: [n] number of each step.
         layers: [M] number of each layer that has attention, from 1.
-        columns: names of the 5 statistics.
+        columns: names of the 7 statistics.
     """
     values = np.asarray(heads, dtype=np.float64)
     n, m, width, _ = values.shape

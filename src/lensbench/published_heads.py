@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lensbench.metrics.heads import kind
+from lensbench.metrics.heads import kind_by_mass
 from lensbench.prose import number
 
 _LEVEL = 0.05
@@ -35,7 +35,7 @@ def head_differences(published: pd.DataFrame, heads: pd.DataFrame) -> pd.DataFra
 
 
 def kinds_beside(published: pd.DataFrame, n_layers: int, heads: pd.DataFrame) -> pd.DataFrame:
-    """Return how many heads of the first blocks are of which kind, published and in our runs.
+    """Return how many heads of the first blocks are of which kind by mass, theirs and in our runs.
 
     Of our runs it is the blocks down to the depth that the published heads reach, block ÷ number
     of blocks, at least one.
@@ -65,34 +65,48 @@ def kinds_beside(published: pd.DataFrame, n_layers: int, heads: pd.DataFrame) ->
     return pd.DataFrame(rows)
 
 
-def verdict(row: Mapping[str, Any] | pd.Series) -> str:
-    """Return what a contrast says of image heads, where its interval and its p agree.
+def verdict(row: Mapping[str, Any] | pd.Series, least: Mapping[str, Any] | pd.Series) -> str:
+    """Return what a run's primary contrast says of the image group, and what the other one does.
 
-    The interval takes the random groups as given, p the samples: one of them alone is not enough.
+    Against random heads interval and p must agree: the interval takes the groups as given, p the
+    samples. Against the heads that look least there is an interval alone.
 
     Args:
-        row: of `ablation_contrast`, of a log-probability.
+        row: of `ablation_contrast`, the primary contrast.
+        least: the same against the heads that look least.
     """
+    return f"the image group {_against_random(row)}; it {_against(least)} the heads that look least"
+
+
+def _against_random(row: Mapping[str, Any] | pd.Series) -> str:
+    whom = "random heads of the same blocks"
+    floor = min(1.0, row["p_floor"] * row["holm_runs"])
     apart = row["high"] < 0 or row["low"] > 0
-    far = row["p"] <= max(_LEVEL, row["p_floor"])
-    if apart and far:
+    if row["p_holm"] <= _LEVEL:
+        if apart:
+            return f"{_against(row)} {whom}"
+        return f"is told from {whom} by p, not by the interval"
+    if apart and floor > _LEVEL and row["p"] <= row["p_floor"]:
+        # At the floor no random group is as far out, which is all that a few can tell.
         than = "more" if row["high"] < 0 else "less"
-        if row["p_floor"] > _LEVEL:
-            # At the floor no random group is as far out, which is all that a few can tell.
-            return (
-                f"image heads off cost the answer {than} than any random group did, but so few "
-                f"groups allow no p below {number(row['p_floor'])}"
-            )
-        return f"image heads off cost the answer {than} than others do"
+        return (
+            f"costs the answer {than} than any group of {whom} does, but so few groups for so "
+            f"many runs allow no corrected p below {number(floor)}"
+        )
     if apart:
-        return "the interval tells image heads from the mean of the others, p does not"
-    if far:
-        return "p tells image heads from the others, the interval does not"
-    return "image heads and others can't be told apart"
+        return f"is told from the mean of {whom} by the interval, not by p"
+    return f"can't be told from {whom}"
+
+
+def _against(row: Mapping[str, Any] | pd.Series) -> str:
+    """Return the sign that an interval has, "costs the answer more than" …."""
+    if row["high"] < 0 or row["low"] > 0:
+        return f"costs the answer {'more' if row['high'] < 0 else 'less'} than"
+    return "can't be told by the interval from"
 
 
 def _row(source: str, model: str, dataset: str, heads: pd.DataFrame) -> dict[str, object]:
-    kinds = kind(heads["image_mass"].to_numpy(dtype=np.float64))
+    kinds = kind_by_mass(heads["image_mass"].to_numpy(dtype=np.float64))
     return {
         "source": source,
         "model": model,

@@ -35,8 +35,11 @@ def check_table(name: str, table: pa.Table) -> None:
         _refuse(name, "top_logprob", table, rises, "is not sorted from likeliest down")
     if name == "heads":
         parts = sum(_values(table, part) for part in ("image_mass", "sink_mass", "text_mass"))
-        off = np.abs(np.asarray(parts) - 1) > _ATTENTION_SLACK
-        _refuse(name, "image_mass + sink_mass + text_mass", table, off, "does not sum to 1")
+        both, sink = _values(table, "image_sink_mass"), _values(table, "sink_mass")
+        off = np.abs(np.asarray(parts) - both - 1) > _ATTENTION_SLACK
+        sum_of = "image_mass + sink_mass + text_mass - image_sink_mass"
+        _refuse(name, sum_of, table, off, "is not 1")
+        _refuse(name, "image_sink_mass", table, both * (sink - both) != 0, "is not 0 or sink_mass")
         over = _values(table, "overview_mass") > _values(table, "image_mass") + SLACK
         _refuse(name, "overview_mass", table, over, "is more than image_mass")
 

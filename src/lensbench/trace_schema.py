@@ -188,6 +188,12 @@ HEADS = Table(
             **_MASS,
         ),
         Column("sink_mass", _REAL, "attention to position 0 of the unpadded sequence", **_MASS),
+        Column(
+            "image_sink_mass",
+            _REAL,
+            "sink_mass where position 0 is an image position, and part of image_mass too; else 0",
+            **_MASS,
+        ),
         Column("text_mass", _REAL, "attention to all other positions", **_MASS),
         Column(
             "image_entropy_nats",

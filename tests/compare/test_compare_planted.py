@@ -43,8 +43,8 @@ def test_a_run_and_its_copy_differ_in_nothing_and_every_number_has_its_n(tmp_pat
     assert counts == {
         "top_logprob": rows * K, "final_logprob": rows, "gold_logprob": GOLDEN * LAYERS,
         "entropy": rows, "kl": rows, "js": rows, "script_mass": rows * 17, "concept_mass": rows * 9,
-        # Five masses a head; raw has layer 0 too, attention and MLP have none.
-        "head_mass": heads * 5, "head_entropy": heads, "lens_logprob": READ * (3 * N_LAYERS + 1),
+        # Six masses a head; raw has layer 0 too, attention and MLP have none.
+        "head_mass": heads * 6, "head_entropy": heads, "lens_logprob": READ * (3 * N_LAYERS + 1),
         "top1": rows, "unexplained": 0, "answer": READ, "text": READ, "convergence": READ,
         "convergence_layers": READ, "metric": 0,
     }  # fmt: skip

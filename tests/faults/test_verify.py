@@ -198,7 +198,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
     "a shard is gone": (*("traces/lensbench-llava/fills/7", shutil.rmtree, "is missing", LEDGERS),),
     "a shard of an older schema": (
         "traces/lensbench-llava/fills/7/samples.parquet",
-        *(age, "samples.parquet is written by schema 2, this is 3", LEDGERS),
+        *(age, "samples.parquet is written by schema 2, this is 4", LEDGERS),
     ),
     "a shard without digests": (
         "traces/lensbench-llava/fills/7/provenance.json",

@@ -206,7 +206,7 @@ def test_groups_switched_off_are_rows_of_the_table() -> None:
     figure = drawn("ablation")
     ax = panel(figure, "lensbench-llava · scenes")
     names = [label.get_text() for label in ax.get_yticklabels()]
-    assert names == ["image", "image, stage 1", "text", "random"]
+    assert names == ["image", "image, stage 1", "least", "random"]
     rows = style.of_run(FRAMES["ablation"], "lensbench-llava", "scenes")
     rows = rows[rows["measure"] == "final_logprob"]
     drawn_values = sorted(float(x) for line in ax.lines if line.get_marker() not in ("", "None")
@@ -216,7 +216,7 @@ def test_groups_switched_off_are_rows_of_the_table() -> None:
                   and len(set(line.get_xdata())) == 2)  # fmt: skip
     wanted = rows[rows["group_kind"] != "random"]
     np.testing.assert_allclose(ends, sorted(zip(wanted["low"], wanted["high"], strict=True)))
-    assert "p = 0.33 (all), 0.33 (last)" in texts(figure)
+    assert "p = 0.33, Holm 0.67 (5 groups)" in texts(figure)
     assert "No run has had heads switched off" in texts(draw("ablation", metric_frames(1)))
 
 

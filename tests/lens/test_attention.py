@@ -61,28 +61,41 @@ def test_default_scale_is_one_over_the_root_of_the_width():
 
 
 def test_statistics_of_a_row_by_hand():
+    # Positions: padding, sink, picture, picture, text.
+    rows = torch.tensor([[[0.0, 0.1, 0.3, 0.1, 0.5], [0.0, 1.0, 0.0, 0.0, 0.0]]])
+    image = torch.tensor([[False, False, True, True, False]])
+    found = head_statistics(rows, image, [1])
+    entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    np.testing.assert_allclose(found[0, 0], [0.4, 0.1, 0.5, entropy, 0.3, 0.4, 0], atol=1e-6)
+    np.testing.assert_allclose(found[0, 1], [0, 1, 0, 0, 0, 0, 0], atol=1e-7)
+
+
+def test_an_image_position_that_is_the_sink_counts_as_both():
     # Positions: padding, sink (a picture's), picture, picture, text.
     rows = torch.tensor([[[0.0, 0.1, 0.3, 0.1, 0.5], [0.0, 1.0, 0.0, 0.0, 0.0]]])
     image = torch.tensor([[False, True, True, True, False]])
-    found = head_statistics(rows, image, [1])
-    entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
-    np.testing.assert_allclose(found[0, 0], [0.4, 0.1, 0.5, entropy, 0.3, 0.4], atol=1e-6)
-    np.testing.assert_allclose(found[0, 1], [0, 1, 0, 0, 0, 0], atol=1e-7)
+    found = head_statistics(rows, image, [1])[0]
+    entropy = -(0.6 * np.log(0.6) + 2 * 0.2 * np.log(0.2))
+    np.testing.assert_allclose(found[0], [0.5, 0.1, 0.5, entropy, 0.3, 0.5, 0.1], atol=1e-6)
+    np.testing.assert_allclose(found[1], [1, 1, 0, 0, 1, 1, 1], atol=1e-7)
+    image_mass, sink, text, both = found[:, [0, 1, 2, 6]].T
+    np.testing.assert_allclose(image_mass + sink + text - both, 1, atol=1e-6)
 
 
-def test_what_falls_on_the_overview_is_told_apart_and_the_sink_is_none_of_it():
+def test_what_falls_on_the_overview_is_told_apart():
     # Positions: padding, sink (of the overview), overview, tile, line end, text.
     rows = torch.tensor([[[0.0, 0.1, 0.3, 0.15, 0.05, 0.4]]])
     image = torch.tensor([[False, True, True, True, True, False]])
     overview = torch.tensor([[False, True, True, False, False, False]])
     found = head_statistics(rows, image, [1], overview)[0, 0]
-    np.testing.assert_allclose(found[[0, 1, 2, 4, 5]], [0.5, 0.1, 0.4, 0.3, 0.3], atol=1e-6)
+    wanted = [0.6, 0.1, 0.4, 0.3, 0.4, 0.1]
+    np.testing.assert_allclose(found[[0, 1, 2, 4, 5, 6]], wanted, atol=1e-6)
 
 
 def test_keys_of_a_window_are_the_last_positions():
     rows = torch.tensor([[[0.25, 0.75]]])
     image = torch.tensor([[True, True, True, False]])
-    wanted = [0.25, 0, 0.75, 0, 0.25, 0.25]
+    wanted = [0.25, 0, 0.75, 0, 0.25, 0.25, 0]
     np.testing.assert_allclose(head_statistics(rows, image, [0])[0, 0], wanted)
     overview = torch.tensor([[True, True, False, False]])
     assert head_statistics(rows, image, [0], overview)[0, 0, 5] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -9,7 +10,7 @@ from tests.planted import image_model, text_model
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lensbench.errors import ModelError
-from lensbench.lens.ablation import MeanOutput, check_layout, switched_off
+from lensbench.lens.ablation import MeanOutput, Replay, check_layout, switched_off
 from lensbench.lens.generate import trace_batch
 from lensbench.models.load import load_model
 from lensbench.models.prompt import encode
@@ -272,3 +273,86 @@ def test_an_output_of_another_layout_is_refused():
         check_layout(1, right.transpose(1, 2), query, row, value)
     with pytest.raises(ModelError, match=r"gives \(2, 4, 32\), not \[2, 4, 4, width\]"):
         check_layout(1, right.flatten(2), query, row, value)
+
+
+def alone(loaded, side=32):
+    """One prompt, without padding."""
+    row = {"prompt": "How many red stars are there ?", "style": "completion", "image": None}
+    if loaded.task == "text":
+        return encode(loaded, [row])
+    picture = Image.effect_mandelbrot((side, side), (-2, -1, 1, 1), 20).convert("RGB")
+    return encode(loaded, [{**row, "style": "chat", "image": "a"}], [picture])
+
+
+#: Rows that begin in different blocks, share heads at first, or have none switched off.
+ROWS = ({1: [0, 3], 3: [2]}, {1: [0, 3], 2: [1]}, {}, {3: [0, 1, 2, 3]}, {1: [0, 3], 3: [1]})
+
+
+def off_of(loaded, rows):
+    off = np.zeros((len(rows), loaded.anatomy.n_layers, loaded.anatomy.n_heads), dtype=bool)
+    for place, heads in enumerate(rows):
+        for layer, some in heads.items():
+            off[place, layer - 1, some] = True
+    return off
+
+
+def without_columns(loaded, batch, heads):
+    """The last position's logits with the projections' weights of these heads zero, [V]."""
+    parts = {layer: projection(loaded, layer) for layer in heads}
+    kept = {layer: part.weight.detach().clone() for layer, part in parts.items()}
+    with torch.no_grad():
+        for layer, part in parts.items():
+            zero = columns(loaded, heads[layer])
+            if type(part).__name__ == "Conv1D":
+                part.weight[zero] = 0
+            else:
+                part.weight[:, zero] = 0
+        found = logits(loaded, batch)[-1]
+        for layer, part in parts.items():
+            part.weight.copy_(kept[layer])
+    return found
+
+
+@pytest.mark.parametrize("family", TEXT + IMAGE)
+def test_each_row_of_a_replay_is_a_model_whose_projections_lack_its_heads(family):
+    loaded = a_model(family)
+    batch = alone(loaded)
+    replay = Replay(loaded, batch)
+    ours = replay.logits(off_of(loaded, ROWS))
+    for row, heads in zip(ours, ROWS, strict=True):
+        theirs = without_columns(loaded, batch, heads)
+        torch.testing.assert_close(row, theirs, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(replay.untouched, ours[2:3], atol=1e-5, rtol=1e-5)
+    # Rows that begin in a later block start there, and say the same.
+    late = replay.logits(off_of(loaded, ROWS[3:4]))
+    torch.testing.assert_close(late, ours[3:4], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", TEXT + IMAGE)
+def test_a_replay_of_the_last_position_is_the_whole_model_with_heads_off_there(family):
+    loaded = a_model(family)
+    batch = alone(loaded)
+    fill = {layer: torch.full((4, 64), 0.1) for layer in (1, 2, 3)}
+    fill = {layer: part[:, : len(columns(loaded, [0]))] for layer, part in fill.items()}
+    for given in (None, fill):
+        ours = Replay(loaded, batch).logits(off_of(loaded, ROWS), "last", given)
+        for row, heads in zip(ours, ROWS, strict=True):
+            with switched_off(loaded.anatomy, heads, "last", given):
+                theirs = logits(loaded, batch)[-1]
+            torch.testing.assert_close(row, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_replay_of_packaged_models_is_the_whole_model(name):
+    loaded = load_model(name, f"packaged:{name}", device="cpu", verify=False)
+    batch = alone(loaded, side=112)
+    replay, rows = Replay(loaded, batch), ({4: [1, 5], 8: [0]}, {8: [3]}, {4: [1, 5], 6: [7]})
+    for where in ("all", "last"):
+        ours = replay.logits(off_of(loaded, rows), where)
+        for row, heads in zip(ours, rows, strict=True):
+            with switched_off(loaded.anatomy, heads, where):
+                theirs = logits(loaded, batch)[-1]
+            torch.testing.assert_close(row, theirs, atol=1e-4, rtol=1e-4)
+            if where == "all":
+                naive = without_columns(loaded, batch, heads)
+                torch.testing.assert_close(row, naive, atol=1e-4, rtol=1e-4)

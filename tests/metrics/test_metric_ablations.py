@@ -12,15 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from lensbench.errors import DataError
-from lensbench.metrics.ablations import compute_ablations, p_two_sided
-from lensbench.metrics.run import MetricOptions
+from lensbench.metrics.ablations import compute_ablations, p_two_sided, with_holm
+from lensbench.metrics.collect import collect_studies
+from lensbench.metrics.run import MetricOptions, write_run
 from lensbench.metrics.study_tables import STUDY_TABLES
 
 ABOUT = {"model": {"model": "m"}, "dataset": "d", "options": {"mode": "zero"}}
 # group → (kind, change of the final token's log-probability in samples a, b and c).
 CHANGES = {
     "image": ("image", (-2.0, -1.0, -3.0)),
-    "text": ("text", (0.0, 0.0, 0.0)),
+    "least": ("least", (0.0, 0.0, -6.0)),
     "random-0": ("random", (-1.0, 0.0, -0.5)),
     "random-1": ("random", (-4.0, -2.0, -3.0)),
     "random-2": ("random", (0.5, 0.0, 0.25)),
@@ -79,12 +80,24 @@ def test_changes_and_contrast_by_hand(tmp_path: Path) -> None:
     assert table.loc[("gold_logprob", "image"), "n"] == 2
     assert table.loc[("top1_changed", "image"), "value"] == pytest.approx(1 / 3)
     assert table.loc[("top1_changed", "random-1"), "value"] == pytest.approx(2 / 3)
-    assert table.loc[("final_logprob", "text"), "rule"] == "rule of text"
+    assert table.loc[("final_logprob", "least"), "rule"] == "rule of least"
     # Random groups on average: −1.5, −⅔ and −13/12 by sample.
     mean = table.loc[("final_logprob", "random-mean")]
     assert mean["value"] == pytest.approx((-1.5 - 2 / 3 - 3.25 / 3) / 3)
     assert mean["group_kind"] == "random-mean"
-    contrast = found["ablation_contrast"].set_index("measure")
+    both = found["ablation_contrast"]
+    assert both["against"].tolist() == ["random", "least"] * 3
+    # The image group costs as much as the heads that look least: −2 and −2 on average.
+    least = both[both["against"] == "least"].set_index("measure")
+    assert least.loc["final_logprob", "value"] == pytest.approx(0)
+    assert -2 <= least.loc["final_logprob", "low"] < 0 < least.loc["final_logprob", "high"] <= 3
+    assert least[["p", "p_floor", "p_holm", "random_median"]].isna().all(axis=None)
+    contrast = both[both["against"] == "random"].set_index("measure")
+    # One contrast is the run's own; of one run, Holm's p is p.
+    assert contrast["p_holm"].dropna().to_dict() == {"final_logprob": 1.0}
+    assert contrast["holm_runs"].to_dict() == {
+        "final_logprob": 1, "gold_logprob": 0, "top1_changed": 0,
+    }  # fmt: skip
     paired = np.array([-2 + 1.5, -1 + 2 / 3, -3 + 3.25 / 3])
     final = contrast.loc["final_logprob"]
     assert final["value"] == pytest.approx(paired.mean())
@@ -123,13 +136,55 @@ def test_an_effect_as_strong_as_the_image_groups_counts(tmp_path: Path) -> None:
     image = frame.loc[frame["group"] == "image", "final_logprob"].to_numpy()
     frame.loc[frame["group"] == "random-0", "final_logprob"] = image
     found = compute_ablations(written(tmp_path / "a.parquet", frame), MetricOptions(resamples=20))
-    contrast = found["ablation_contrast"].set_index("measure")
+    contrast = found["ablation_contrast"].query("against == 'random'").set_index("measure")
     # At least as strong are random-0 and random-1, at most as strong random-0 and random-2.
     assert contrast.loc["final_logprob", "p"] == 1
     # Stronger than all three: one in four, on both sides.
     strong = frame.assign(final_logprob=frame["final_logprob"].where(frame["group"] != "image", -9))
     found = compute_ablations(written(tmp_path / "b.parquet", strong), MetricOptions(resamples=20))
-    assert found["ablation_contrast"].set_index("measure").loc["final_logprob", "p"] == 2 / 4
+    contrast = found["ablation_contrast"].query("against == 'random'").set_index("measure")
+    assert contrast.loc["final_logprob", "p"] == 2 / 4
+
+
+def test_holm_over_runs_by_hand() -> None:
+    # 4 · 0.01, 3 · 0.02, 2 · 0.02 raised to 0.06, and 1 · 0.5: only primary contrasts count.
+    p = {"a": 0.02, "b": 0.5, "c": 0.01, "d": 0.02}
+    table = pd.DataFrame(
+        [
+            (run, where, measure, against, p[run] if against == "random" else np.nan)
+            for run in p
+            for where in ("all", "last")
+            for measure in ("final_logprob", "top1_changed")
+            for against in ("random", "least")
+        ],
+        columns=["dataset", "where", "measure", "against", "p"],
+    )
+    found = with_holm(table)
+    primary = found[found["p_holm"].notna()].set_index("dataset")
+    assert set(zip(primary["where"], primary["measure"], primary["against"], strict=True)) == {
+        ("all", "final_logprob", "random")
+    }
+    assert primary["p_holm"].to_dict() == pytest.approx({"a": 0.06, "b": 0.5, "c": 0.04, "d": 0.06})
+    assert set(primary["holm_runs"]) == {4}
+    assert (found["holm_runs"] > 0).sum() == 4
+    # Corrected anew with fewer runs, as when some are collected again; never above 1.
+    fewer = with_holm(found[found["dataset"].isin(["b", "d"])])
+    assert fewer["p_holm"].dropna().tolist() == pytest.approx([0.5, 0.04])
+    assert with_holm(table.assign(p=0.5))["p_holm"].max() == 1
+    assert with_holm(table.iloc[:0]).empty
+
+
+def test_runs_that_are_collected_are_corrected_together(tmp_path: Path) -> None:
+    frame = rows()
+    strong = frame.assign(final_logprob=frame["final_logprob"].where(frame["group"] != "image", -9))
+    for name in ("d", "e"):
+        path = written(tmp_path / f"{name}.parquet", strong, {**ABOUT, "dataset": name})
+        write_run(tmp_path / name, compute_ablations(path, MetricOptions(resamples=20)))
+    found = collect_studies([tmp_path / "d", tmp_path / "e"])["ablation_contrast"]
+    primary = found[found["holm_runs"] > 0]
+    assert primary["p"].tolist() == [1 / 2, 1 / 2]
+    assert primary["p_holm"].tolist() == [1, 1]
+    assert primary["holm_runs"].tolist() == [2, 2]
 
 
 def test_no_gold_at_all_has_no_row(tmp_path: Path) -> None:

@@ -24,16 +24,35 @@ def test_enrichment_by_hand() -> None:
 
 def test_without_sink_by_hand() -> None:
     # 0.3 of the 0.4 that is not sink.
-    assert heads.without_sink(one(0.3), one(0.6)) == pytest.approx(0.75)
-    assert heads.without_sink(one(0.0), one(1.0)).item() == 0.0
+    assert heads.without_sink(one(0.3), one(0.1)) == pytest.approx(0.75)
+    assert heads.without_sink(one(0.0), one(0.0)).item() == 0.0
+    assert heads.leaves(one(1e-5), one(0.0)).item()
+    assert not heads.leaves(one(0.0), one(1e-7)).item()
 
 
-def test_concentration_by_hand() -> None:
+def test_odds_ratios_by_hand() -> None:
+    # m = 0.9 and s = 0.9: no preference. m = 0.9 and s = 0.5: 9 to 1. m = 0.5 and s = 0.9: 1 to 9.
+    mass, share = np.array([0.9, 0.9, 0.5, 1.0, 0.0]), np.array([0.9, 0.5, 0.9, 0.5, 0.5])
+    found = heads.balanced(mass, share)
+    np.testing.assert_allclose(found, [1 / 2, 9 / 10, 1 / 10, 1, 0])
+    np.testing.assert_allclose(heads.odds(found), [1, 9, 1 / 9, np.inf, 0])
+    # Without a position of the picture, or of the text, there is nothing to prefer.
+    assert np.isnan(heads.balanced(np.array([0.0, 1.0]), np.array([0.0, 1.0]))).all()
+
+
+def test_kind_is_by_the_interval_of_the_odds_ratio() -> None:
+    low = np.array([2.1, 2.0, 1.0, 0.1, 0.1, np.nan])
+    high = np.array([9.0, 9.0, 1.5, 0.49, 0.5, np.nan])
+    wanted = ["image", "mixed", "mixed", "text", "mixed", "mixed"]
+    assert heads.kind(low, high).tolist() == wanted
+
+
+def test_spread_by_hand() -> None:
     # Even over 16 positions: log 16. Even over 4 of them: a half. One position or none: 0.
-    assert heads.concentration(one(np.log(16)), np.array([16])) == pytest.approx(1.0)
-    assert heads.concentration(one(np.log(4)), np.array([16])) == pytest.approx(0.5)
-    assert heads.concentration(one(0.0), np.array([1])).item() == 0.0
-    assert heads.concentration(one(0.0), np.array([0])).item() == 0.0
+    assert heads.spread(one(np.log(16)), np.array([16])) == pytest.approx(1.0)
+    assert heads.spread(one(np.log(4)), np.array([16])) == pytest.approx(0.5)
+    assert heads.spread(one(0.0), np.array([1])).item() == 0.0
+    assert heads.spread(one(0.0), np.array([0])).item() == 0.0
 
 
 def test_tiles_are_what_the_overview_leaves() -> None:
@@ -42,12 +61,12 @@ def test_tiles_are_what_the_overview_leaves() -> None:
     assert heads.tiles(one(0.5), one(0.5 + 1e-7)).item() == 0.0
 
 
-def test_separation_and_kind_by_hand() -> None:
+def test_separation_and_kind_by_mass_by_hand() -> None:
     # Two samples, one layer, three heads: always image or text by turns; always half; 0.9 and 0.7.
     mass = np.array([[[1.0, 0.5, 0.9]], [[0.0, 0.5, 0.7]]])
     assert heads.separation(mass).mean(axis=0) == pytest.approx(np.array([[1.0, 0.0, 0.6]]))
-    assert heads.kind(mass.mean(axis=0)).tolist() == [["mixed", "mixed", "image"]]
-    assert heads.kind(np.array([0.8, 0.2, 0.79, 0.21])).tolist() == [
+    assert heads.kind_by_mass(mass.mean(axis=0)).tolist() == [["mixed", "mixed", "image"]]
+    assert heads.kind_by_mass(np.array([0.8, 0.2, 0.79, 0.21])).tolist() == [
         "image", "text", "mixed", "mixed",
     ]  # fmt: skip
 

@@ -55,7 +55,7 @@ def test_nothing_is_empty_or_nan_but_what_may_be(scenes: Made, facts: Made) -> N
             holes = set(table.columns[table.isna().any()]) if len(table) else set()
             allowed = {
                 "convergence": {"correct_final"},
-                "heads": {"enrichment"},
+                "heads": {"enrichment", "picture_share", "odds_ratio", "odds_low", "odds_high"},
                 "answer_way": {"gold_rank"},
             }.get(name, set())
             assert holes <= allowed, name
@@ -113,7 +113,75 @@ def test_planted_stages_and_image_head_are_recovered(scenes: Made) -> None:
     assert best["enrichment"] == pytest.approx(0.99 * 56 / 36, rel=1e-5)
     assert best["image_mass_no_sink"] == pytest.approx(0.99)
     assert best["separation"] == pytest.approx(0.98)
-    assert set(heads["kind"]) == {"image", "text", "mixed"}
+    # 0.99 against 36 of the 55 positions that are no sink.
+    assert best["odds_ratio"] == pytest.approx(99 * 19 / 36, rel=1e-4)
+    assert (best["picture_share"], best["odds_n"]) == (pytest.approx(36 / 55), best["n"])
+    assert (best["kind"], best["kind_by_mass"]) == ("image", "image")
+    assert set(heads["kind_by_mass"]) == {"image", "text", "mixed"}
+
+
+def test_a_head_that_attends_evenly_is_no_image_head_however_large_the_picture(
+    scenes: Made, tmp_path: Path
+) -> None:
+    # Of 56 positions 36 are the picture's and one is the sink: even attention gives 36/56 of mass.
+    share = 36 / 56
+
+    def even(tables: dict[str, pd.DataFrame]) -> None:
+        rows = tables["heads"]
+        # In block 1 the sink takes most of it first.
+        sink = np.where(rows["layer"] == 1, 0.9, 0.0)
+        of_head = {
+            "sink_mass": sink + (1 - sink) / 56,
+            "image_mass": (1 - sink) * share,
+            "overview_mass": (1 - sink) * share,
+            "text_mass": (1 - sink) * 19 / 56,
+        }
+        for name, values in of_head.items():
+            rows[name] = np.where(rows["head"] == 0, values, rows[name])
+
+    shards = edited(scenes, tmp_path, even)
+    found = compute_run(shards, scenes.model_folder, MetricOptions(resamples=50))["heads"]
+    first = found[found["head"] == 0]
+    assert first["odds_ratio"].to_numpy() == pytest.approx(np.ones(len(first)), rel=1e-4)
+    assert set(first["kind"]) == {"mixed"}
+    assert (first["odds_low"] <= first["odds_ratio"] * (1 + 1e-9)).all()
+    assert first["image_mass"].max() > 0.6
+
+
+def test_a_sink_that_is_the_pictures_is_left_out_of_mass_and_share(
+    scenes: Made, tmp_path: Path
+) -> None:
+    def first_is_image(tables: dict[str, pd.DataFrame]) -> None:
+        # The sink is one of 36 image positions; each head gives the other 35 what it gives the
+        # 20 of text: 35/55 of what the sink leaves would be even.
+        rows = tables["heads"]
+        rows["sink_mass"] = rows["image_sink_mass"] = 0.6
+        rows["image_mass"] = rows["overview_mass"] = 0.6 + 0.2
+        rows["text_mass"] = 0.2
+
+    shards = edited(scenes, tmp_path, first_is_image)
+    heads = compute_run(shards, scenes.model_folder, FEW)["heads"]
+    assert heads["image_mass"].to_numpy() == pytest.approx(0.8)
+    assert heads["image_mass_no_sink"].to_numpy() == pytest.approx(0.5)
+    assert heads["picture_share"].to_numpy() == pytest.approx(35 / 55)
+    assert heads["odds_ratio"].to_numpy() == pytest.approx(20 / 35)
+    assert set(heads["kind"]) == {"mixed"}
+
+
+def test_heads_that_leave_the_sink_nothing_over_have_no_odds_ratio(
+    scenes: Made, tmp_path: Path
+) -> None:
+    def all_sink(tables: dict[str, pd.DataFrame]) -> None:
+        rows = tables["heads"]
+        mine = (rows["head"] == 0) & (rows["layer"] == 1)
+        for name in ("image_mass", "overview_mass", "text_mass", "image_max"):
+            rows.loc[mine, name] = 0.0
+        rows.loc[mine, "sink_mass"] = 1.0
+
+    shards = edited(scenes, tmp_path, all_sink)
+    heads = compute_run(shards, scenes.model_folder, FEW)["heads"]
+    assert heads["odds_ratio"].isna().tolist() == [True] + [False] * (len(heads) - 1)
+    assert heads["kind"][0] == "mixed"
 
 
 def summed(tables: dict[str, pd.DataFrame]) -> pd.Series:
@@ -123,23 +191,28 @@ def summed(tables: dict[str, pd.DataFrame]) -> pd.Series:
 def test_the_summary_of_heads_is_a_naive_reading_of_the_trace(scenes: Made) -> None:
     rows = read_table(scenes.shards, "heads", step=0)
     named = rows.merge(read_table(scenes.shards, "samples"), on="sample_id")
-    rest = 1 - rows["sink_mass"]
-    rows["no_sink"] = (rows["image_mass"] / rest).where(rest > 1e-6, 0.0)
-    rows["concentration"] = rows["image_entropy_nats"] / np.log(named["n_image_tokens"])
+    rows["no_sink"] = rows["image_mass"] / (rows["image_mass"] + rows["text_mass"])
+    rows["spread"] = rows["image_entropy_nats"] / np.log(named["n_image_tokens"])
     means = rows.groupby(["layer", "head"])["image_mass"].mean()
     found, heads = summed(scenes.tables), scenes.tables["heads"]
     for kind, share in (("image", (means >= 0.8).mean()), ("text", (means <= 0.2).mean())):
-        assert found["all", f"share_{kind}"] == pytest.approx(share)
-        assert share == (heads["kind"] == kind).mean()
+        assert found["all", f"share_{kind}_by_mass"] == pytest.approx(share)
+        assert share == (heads["kind_by_mass"] == kind).mean()
+        assert found["all", f"share_{kind}"] == pytest.approx((heads["kind"] == kind).mean())
+    m, s = rows.groupby(["layer", "head"])["no_sink"].mean(), 36 / 55
+    ratio = (m / (1 - m) / (s / (1 - s))).to_numpy()
+    assert heads["odds_ratio"].to_numpy() == pytest.approx(ratio, rel=1e-5)
+    assert (heads["odds_low"] <= heads["odds_ratio"]).all()
+    assert (heads["odds_ratio"] <= heads["odds_high"]).all()
     shares = found["all"][["share_image", "share_mixed", "share_text"]]
     assert shares.sum() == pytest.approx(1)
     assert found["all", "separation"] == pytest.approx((2 * rows["image_mass"] - 1).abs().mean())
-    called = means[means >= 0.8].index
+    called = heads.set_index(["layer", "head"]).query("kind == 'image'").index
     image = rows.set_index(["layer", "head"]).loc[called]
     for among, chosen in (("all", rows), ("image", image)):
         for metric, column in (("image_mass", "image_mass"), ("sink_mass", "sink_mass"),
                                ("image_mass_no_sink", "no_sink"), ("image_max", "image_max"),
-                               ("concentration", "concentration")):  # fmt: skip
+                               ("spread", "spread")):  # fmt: skip
             assert found[among, metric] == pytest.approx(chosen[column].mean(), rel=1e-6), metric
         # Pictures are seen once.
         assert (found[among, "overview_share"], found[among, "tiles_share"]) == (1, 0)
@@ -169,7 +242,8 @@ def test_overview_and_tiles_are_counted_apart(scenes: Made, tmp_path: Path) -> N
 
 def test_a_text_model_has_heads_but_no_stages(facts: Made) -> None:
     heads = facts.tables["heads"]
-    assert (heads["kind"] == "text").all()
+    assert set(heads["kind"]) == {"none"}
+    assert set(heads["kind_by_mass"]) == {"text"}
     assert (heads["image_mass"] == 0).all()
     assert heads["enrichment"].isna().all()
     assert facts.tables["stages"].empty

@@ -30,7 +30,9 @@ _PLAIN = {
     "entropy_nats": "entropy", "kl_to_final_nats": "kl", "js_to_final_nats": "js",
     "script_mass": "script_mass", "concept_mass": "concept_mass",
 }  # fmt: skip
-_MASSES = ("image_mass", "overview_mass", "sink_mass", "text_mass", "image_max")
+_MASSES = (
+    "image_mass", "overview_mass", "sink_mass", "text_mass", "image_sink_mass", "image_max",
+)  # fmt: skip
 
 
 class Tallies:

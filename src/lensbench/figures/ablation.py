@@ -15,12 +15,13 @@ from lensbench.figures import layout, style
 CAPTION = (
     "Change of the log-probability of the model's own answer (nats, mean over samples with 95 % "
     "interval) when a group of heads is switched off, at every position or at the last one alone. "
-    "Random groups have as many heads as the image group, none of them an image head, from the "
-    "same blocks as far as these have others left and else from the nearest (the table's column "
-    "rule): gray dots are single groups, the marker below them their mean. p: how far out the "
-    "image group lies among them, on either side (two-sided, never below two over one more than "
-    "their number, not corrected for the number of comparisons). A change says that the answer "
-    "depends on these heads, not how."
+    "Random groups have as many heads in each block as the image group, drawn from the block's "
+    "other heads: gray dots are single groups, all different, the marker below them their mean. "
+    "The row least has as many heads, those that look least at the picture, of any block. p: how "
+    "far out the image group lies among the random groups at every position, twice the smaller of "
+    "(1 + groups at least as strong) and (1 + groups at most as strong) over (1 + groups); Holm's "
+    "p is corrected for the number of runs. A change says that the answer depends on these heads, "
+    "not how."
 )
 INPUTS = ("ablation", "ablation_contrast")
 MEASURE = "final_logprob"
@@ -74,7 +75,7 @@ def draw(frames: style.Frames) -> Figure:
         ax.set_title(style.run_title(model, dataset), loc="left", x=1.0, ha="right")
         ax.set_xlim(min(low, rows["value"].min()) - room, high + room)
         ax.xaxis.set_major_locator(MaxNLocator(4))
-        said = _p_values(style.of_run(frames["ablation_contrast"], model, dataset))
+        said = _p_value(style.of_run(frames["ablation_contrast"], model, dataset))
         ax.text(0.02, 0.03, said, transform=ax.transAxes, va="bottom", color=style.QUIET)
     facets.label("change of log p (nats)", "")
     handles = [
@@ -98,7 +99,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, color: Any) -> None:
             if name not in of.index:
                 continue
             row, y = of.loc[name], place + shift
-            shown = style.QUIET if name in (_RANDOM, "text") else color
+            shown = style.QUIET if name in (_RANDOM, "least") else color
             ax.plot([row["low"], row["high"]], [y, y], color=shown, lw=1.0, solid_capstyle="butt")
             ax.plot([row["value"]], [y], color=shown, marker=marker, ms=4, mew=0.9,
                     mfc=shown if filled else "white")  # fmt: skip
@@ -112,9 +113,10 @@ def _panel(ax: Axes, rows: pd.DataFrame, color: Any) -> None:
     ax.grid(axis="y", visible=False)
 
 
-def _p_values(contrast: pd.DataFrame) -> str:
-    """Return the run's p for each place, as it is printed."""
-    table = contrast[contrast["measure"] == MEASURE]
-    values = dict(zip(table["where"], table["p"].astype(float), strict=True))
-    found = [f"{values[where]:.2f} ({where})" for where in PLACES if where in values]
-    return "p = " + ", ".join(found) if found else ""
+def _p_value(contrast: pd.DataFrame) -> str:
+    """Return the p of the run's primary contrast, as it is printed."""
+    primary = contrast[contrast["holm_runs"].astype(float) > 0]
+    return "".join(
+        f"p = {p:.2g}, Holm {holm:.2g} ({int(n)} groups)"
+        for p, holm, n in zip(primary["p"], primary["p_holm"], primary["n_random"], strict=True)
+    )

@@ -15,7 +15,7 @@ from lensbench.errors import LensbenchError
 # Every other column is text: a token may read "NA", "null" or "1e5" and must stay what it is.
 NUMBERS = frozenset({
     "value", "limit", "low", "high", "n", "layer", "depth", "k", "step", "head", "image_mass",
-    "enrichment", "image_mass_no_sink", "sink_mass", "text_mass", "concentration", "image_max",
+    "enrichment", "image_mass_no_sink", "sink_mass", "text_mass", "spread", "image_max",
     "overview_mass", "tiles_mass", "separation", "first_layer", "last_layer",
     "convergence_layer", "first_hit_layer",
     "stable1_layer", "stable2_layer", "stable4_layer", "changes_of_mind", "found_and_lost",
@@ -23,7 +23,8 @@ NUMBERS = frozenset({
     "final_rank", "floor_vocabulary", "floor_random", "n_heads", "n_parameters",
     "vocabulary_size", "rank", "accuracy", "share", "p", "n_random", "gold_rank", "view", "row",
     "col", "patch", "best_layer", "blank", "names_object", "n_patches", "p_floor", "random_median",
-    "p999", "within", "best_layer_with_layer_0",
+    "p999", "within", "best_layer_with_layer_0", "image_sink_mass", "picture_share", "odds_ratio",
+    "odds_low", "odds_high", "odds_n", "p_holm", "holm_runs",
 })  # fmt: skip
 #: The family of answers that are counts.
 COUNTING = "number"
@@ -97,7 +98,7 @@ _INTS = frozenset({
     "n", "layer", "k", "step", "head", "first_layer", "last_layer", "n_layers", "top_id",
     "n_heads", "n_parameters", "vocabulary_size", "final_rank", "n_random",
     "view", "row", "col", "patch", "best_layer", "blank", "n_patches", "within",
-    "best_layer_with_layer_0",
+    "best_layer_with_layer_0", "odds_n", "holm_runs",
 })  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from lensbench.figures import layout, style
 
 CAPTION = (
     "How spread each head's attention over a picture is: the largest weight on a single image "
-    "position against concentration (entropy over image positions ÷ the logarithm of their "
+    "position against spread (entropy over image positions ÷ the logarithm of their "
     "number: 0 is one spot, 1 is even), means over samples; one point a head, darker the more of "
     "its mass is on the picture."
 )
@@ -17,7 +17,7 @@ INPUTS = ("heads",)
 
 @style.themed
 def draw(frames: style.Frames) -> Figure:
-    """Draw `heads` as one point a head, largest weight over concentration.
+    """Draw `heads` as one point a head, largest weight over spread.
 
     Args:
         frames: `heads`.
@@ -36,12 +36,12 @@ def draw(frames: style.Frames) -> Figure:
         # Those that look most come on top.
         rows = style.of_run(table, model, dataset).sort_values("image_mass")
         ax.scatter(
-            rows["concentration"], rows["image_max"], c=rows["image_mass"], cmap="rocket_r",
+            rows["spread"], rows["image_max"], c=rows["image_mass"], cmap="rocket_r",
             vmin=0, vmax=1, s=11, linewidths=0.3, edgecolors="#666666",
         )  # fmt: skip
         ax.set_xlim(-0.03, 1.03)
         ax.set_ylim(-0.03, 1.03)
         ax.set_title(style.run_title(model, dataset))
-    facets.label("concentration", "largest weight")
+    facets.label("spread", "largest weight")
     facets.add_color_bar("mass on image positions")
     return facets.figure

@@ -9,17 +9,22 @@ attention of the last query.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lensbench.errors import ModelError
 from lensbench.lens.attention import row_of, wrapped
+from lensbench.lens.generate import generate
 from lensbench.models.anatomy import Anatomy
+from lensbench.models.load import LoadedModel
+from lensbench.models.probe import hidden_of, input_of
+from lensbench.models.prompt import Encoded
 
 #: "all": at every position; "last": where each pass predicts the next token, at its last position.
 WHERE = ("all", "last")
@@ -28,6 +33,8 @@ _OFF = 5e-2
 
 #: Takes (layer, output [batch, queries, heads, width]) and returns what goes on in its place.
 Change = Callable[[int, Tensor], Tensor]
+#: By block: keys and values, [batch, key heads, keys, width] each.
+Cache = dict[int, tuple[Tensor, Tensor]]
 
 
 @contextmanager
@@ -129,11 +136,159 @@ class MeanOutput:
         return {layer: total / self._counts[layer] for layer, total in self._sums.items()}
 
 
+class Replay:
+    """One prompt's blocks run again, each row with other heads switched off.
+
+    One pass with nothing switched off is kept: what each block was called with, its keys and its
+    values. A replay starts at the first block in which a row has a head switched off; rows that
+    have the same heads switched off so far are computed once; and where heads are switched off at
+    the last position alone, only that position is computed, on the keys and values kept of the
+    others. This is what the model does wherever blocks depend on each other through the residual
+    stream alone, which the caller must check against `switched_off`.
+
+    Args:
+        loaded: the model.
+        encoded: one prompt, on the model's device.
+
+    Raises:
+        ModelError: if the model doesn't pass through its blocks once, in order.
+    """
+
+    def __init__(self, loaded: LoadedModel, encoded: Encoded) -> None:
+        self._anatomy = anatomy = loaded.anatomy
+        self._calls: list[tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = []
+        self._states: list[Tensor] = []
+        self._cache: Cache = {}
+
+        def enter(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self._calls.append((block, args, kwargs))
+            self._states.append(input_of(args, kwargs).clone())
+
+        handles = [
+            block.register_forward_pre_hook(enter, with_kwargs=True) for block in anatomy.blocks
+        ]
+        try:
+            with _changing(anatomy, anatomy.heads.layers, lambda _, output: output, self._cache):
+                output = generate(loaded, encoded, 1, logits=True, use_cache=False)
+        finally:
+            for handle in handles:
+                handle.remove()
+        if [block for block, *_ in self._calls] != list(anatomy.blocks):
+            raise ModelError("The model does not pass through its blocks once, in order.")
+        #: The model's own logits with nothing switched off, [1, V], float32.
+        self.untouched: Tensor = output.logits[0].float()
+
+    def logits(
+        self, off: np.ndarray, where: str = "all", fill: Mapping[int, Tensor] | None = None
+    ) -> Tensor:
+        """Return the logits of the prompt's last position, [rows, V], float32.
+
+        Args:
+            off: [rows, L, heads], true where a head is switched off; block 1 comes first.
+            where: "all" or "last", as in `WHERE`.
+            fill: as in `switched_off`.
+        """
+        last, layers = where == "last", self._anatomy.heads.layers
+        touched = np.flatnonzero(off.any(axis=(0, 2)))
+        start = int(touched[0]) if len(touched) else 0
+        states = self._states[start][:, -1:] if last else self._states[start]
+        here = off[:, start]
+
+        def change(layer: int, output: Tensor) -> Tensor:
+            chosen = torch.from_numpy(here).to(output.device)[:, None, :, None]
+            part = torch.zeros((), dtype=output.dtype, device=output.device)
+            if fill is not None:
+                part = fill[layer].to(output.device, output.dtype)
+            if last:
+                end = torch.where(chosen, part, output[:, -1:])
+                return torch.cat([output[:, :-1], end], dim=1)
+            return torch.where(chosen, part, output)
+
+        before = self._cache if last else None
+        # Of each row: which row of `states` is its own.
+        own = np.zeros(len(off), dtype=np.intp)
+        with torch.inference_mode():
+            for place in range(start, len(self._calls)):
+                so_far = np.column_stack([own, off[:, place]])
+                _, first, now = np.unique(so_far, axis=0, return_index=True, return_inverse=True)
+                here, states = off[first, place], states[own[first].tolist()]
+                if place == len(self._calls) - 1 and not last and place + 1 in layers:
+                    # Of the last block's other positions nothing is read but keys and values.
+                    before = {place + 1: self._keys(place, states)}
+                    states, last = states[:, -1:], True
+                with _changing(self._anatomy, layers, change, before=before):
+                    states = hidden_of(self._run(place, states, last))
+                own = now.reshape(-1)
+            return self._anatomy.logits(states[own.tolist(), -1])
+
+    def _keys(self, place: int, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the keys and values that a block makes of states, and compute no more of it."""
+
+        def stop(_: Callable[..., Any]) -> Callable[..., Any]:
+            def forward(
+                _: nn.Module, query: Tensor, key: Tensor, value: Tensor, *__: Any, **___: Any
+            ) -> Any:
+                raise _StopError(key, value)
+
+            return forward
+
+        try:
+            with wrapped(stop):
+                self._run(place, states, False)
+        except _StopError as found:
+            key, value = found.args
+            return key, value
+        raise ModelError(f"Block {place + 1} computes no attention.")
+
+    def _run(self, place: int, states: Tensor, last: bool) -> Any:
+        """Call a block as it was called, on other states, [rows, positions, d]."""
+        block, args, kwargs = self._calls[place]
+        given = input_of(args, kwargs)
+        positions = given.shape[1]
+
+        def of(value: Any) -> Any:
+            if value is given:
+                return states
+            return _last_of(value, positions) if last else value
+
+        return block(*map(of, args), **{name: of(value) for name, value in kwargs.items()})
+
+
+class _StopError(Exception):
+    """Keys and values are known: what follows in a block is not wanted."""
+
+
+def _last_of(value: Any, positions: int) -> Any:
+    """Return what a block is given for its last position alone: of masks, the last query's row."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(_last_of(part, positions) for part in value)
+    if isinstance(value, dict):
+        return {name: _last_of(part, positions) for name, part in value.items()}
+    if not isinstance(value, Tensor) or positions not in value.shape:
+        return value
+    # Masks are [batch, heads, queries, keys], positions of several axes [axes, batch, T, width].
+    place = 2 if value.dim() == 4 else list(value.shape).index(positions)
+    return value.narrow(place, value.shape[place] - 1, 1)
+
+
 @contextmanager
 def _changing(
-    anatomy: Anatomy, layers: Mapping[int, Sequence[int]], change: Change
+    anatomy: Anatomy,
+    layers: Collection[int],
+    change: Change,
+    cache: Cache | None = None,
+    before: Cache | None = None,
 ) -> Iterator[None]:
-    """Have `change` applied to the attention output of some blocks inside the block."""
+    """Have `change` applied to the attention output of some blocks inside the block.
+
+    Args:
+        anatomy: the model's parts.
+        layers: numbers of the blocks.
+        change: is given the output and returns another.
+        cache: takes the keys and values, of one pass.
+        before: keys and values of one prompt; those of all but its last position go before each
+            row's own.
+    """
     mine = {key: layer for key, layer in anatomy.heads.layer_of.items() if layer in layers}
 
     def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -146,10 +301,18 @@ def _changing(
             *more: Any,
             **options: Any,
         ) -> Any:
+            layer = mine.get(id(module))
+            if layer is not None and before is not None:
+                key, value = (
+                    torch.cat([kept[:, :, :-1].expand(len(new), -1, -1, -1), new], dim=2)
+                    for kept, new in zip(before[layer], (key, value), strict=True)
+                )
             given = original(module, query, key, value, attention_mask, *more, **options)
-            if id(module) not in mine:
+            if layer is None:
                 return given
-            layer, output = mine[id(module)], given[0]
+            if cache is not None:
+                cache[layer] = key, value
+            output = given[0]
             row = row_of(query, key, attention_mask, options)
             check_layout(layer, output, query, row, value)
             return (change(layer, output), *given[1:])

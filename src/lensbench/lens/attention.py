@@ -205,7 +205,7 @@ def head_statistics(
     """Return what each head's row says about picture, sink and text.
 
     The sink is the first position of the unpadded sequence; if that is an image position it counts
-    as the sink alone, so image + sink + text mass is 1.
+    as both, so that image + sink + text − image sink mass is 1.
 
     Args:
         rows: [batch, heads, keys], float32. With fewer keys than positions (a sliding window's
@@ -216,14 +216,14 @@ def head_statistics(
             are seen whole and in tiles; all image positions by default.
 
     Returns:
-        [batch, heads, 6]: image mass, sink mass, text mass, entropy over image positions in nats
+        [batch, heads, 7]: image mass, sink mass, text mass, entropy over image positions in nats
         (of the attention renormalised to them; 0 if it has none), largest weight on one of them,
-        the part of the image mass that is on the overview.
+        the part of the image mass that is on the overview, and the part that is on the sink.
     """
     keys = rows.shape[-1]
     positions = torch.arange(image.shape[1] - keys, image.shape[1], device=rows.device)
     sink = positions[None] == torch.as_tensor(first, device=rows.device)[:, None]
-    picture = image[:, image.shape[1] - keys :] & ~sink
+    picture = image[:, image.shape[1] - keys :]
     text = ~(picture | sink)
     on_image = rows * picture[:, None]
     image_mass = on_image.sum(-1)
@@ -238,6 +238,7 @@ def head_statistics(
             torch.special.entr(share).sum(-1),
             on_image.amax(-1),
             on_overview.sum(-1),
+            (rows * (picture & sink)[:, None]).sum(-1),
         ],
         dim=-1,
     )

@@ -87,7 +87,7 @@ class Capture:
         return torch.stack(states, dim=1)
 
     def heads(self, step: int) -> Tensor:
-        """Return [batch, head layers, heads, 6]: `head_statistics` of the last position at a step.
+        """Return [batch, head layers, heads, 7]: `head_statistics` of the last position at a step.
 
         The head layers are those of `Anatomy.heads`, in order.
         """
@@ -98,7 +98,7 @@ class Capture:
                 f"{len(wanted)}: the model computes it in another way when it generates."
             )
         if not wanted:
-            return torch.zeros(self._image.shape[0], 0, 0, 6, device=self._image.device)
+            return torch.zeros(self._image.shape[0], 0, 0, 7, device=self._image.device)
         return torch.stack([found[layer] for layer in wanted], dim=1)
 
     def written(self, step: int) -> Tensor:

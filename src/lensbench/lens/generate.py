@@ -21,7 +21,7 @@ class Traced:
     Args:
         ids: the tokens each prompt was answered with; the token that ends the answer included.
         residuals: [B, steps, L + 1, d] residual stream of the last position, the model's dtype.
-        heads: [B, steps, head layers, heads, 6] statistics of `head_statistics`, float32.
+        heads: [B, steps, head layers, heads, 7] statistics of `head_statistics`, float32.
         head_layers: numbers of the blocks that `heads` is about, from 1.
         capture: the hooks, with whole attention rows if they were asked for.
         logits: [B, steps, V] the model's own logits if they were asked for, else None.

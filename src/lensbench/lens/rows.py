@@ -18,6 +18,7 @@ from lensbench.models.vocabulary import text_ends
 
 HEAD_COLUMNS = (
     "image_mass", "sink_mass", "text_mass", "image_entropy_nats", "image_max", "overview_mass",
+    "image_sink_mass",
 )  # fmt: skip
 SAMPLE_COLUMNS = [
     "sample_id", "prompt", "n_tokens", "n_image_tokens", "grid_h", "grid_w", "views",

@@ -27,6 +27,8 @@ MEASURES = {"final_logprob": -1, "gold_logprob": -1, "top1_changed": 1}
 BOUNDS = (0.0, 1.0)
 #: The mean over the random groups, sample by sample, has this name and kind.
 MEAN_OF_RANDOM = "random-mean"
+#: A run's primary contrast, which alone has a p that is corrected for the number of runs.
+PRIMARY = {"where": "all", "measure": "final_logprob", "against": "random"}
 _LABELS = ("sample_id", "picture", "group", "group_kind", "where", "n_heads", "rule")
 
 
@@ -41,13 +43,16 @@ def compute_ablations(
 
     Returns:
         The two tables, columns as in `STUDY_TABLES`. `measure` is "final_logprob" or
-        "gold_logprob" (change of a log-probability, nats) or "top1_changed" (share of samples). The
-        contrast is the image group less the mean of the random groups, paired by sample; its
-        interval is over samples and takes the random groups as given. `p` is two-sided: twice the
-        smaller of the shares of groups, the image group among them, whose mean change is at least
-        as strong and at most as strong as the image group's, and at most 1. `p_floor` is the
-        smallest that it can be. No p is corrected for the number of comparisons. `random_median` is
-        the median over random groups of their mean changes.
+        "gold_logprob" (change of a log-probability, nats) or "top1_changed" (share of samples). A
+        contrast is the image group less the mean of the random groups (`against` "random") or less
+        the heads that look least ("least"), paired by sample; its interval is over samples and
+        takes the groups as given. Against random groups there is a two-sided `p`: twice the smaller
+        of (1 + groups at least as strong) ÷ (1 + groups) and (1 + groups at most as strong) ÷
+        (1 + groups), by their mean change, and at most 1; `n_random` is the number of groups, all
+        different, and `p_floor` the smallest that p can be. The run's one primary contrast,
+        `PRIMARY`, has `p_holm` too: here p itself, of one run (`holm_runs`), in the joined table
+        corrected for the number of runs (`with_holm`). `random_median` is the median over random
+        groups of their mean changes.
 
     Raises:
         DataError: if the file is missing, damaged, or lacks a group for one of its samples.
@@ -89,6 +94,7 @@ def compute_ablations(
                 contrasts.append(
                     {
                         **same,
+                        "against": "random",
                         "n_heads": labels["image"]["n_heads"],
                         **_interval(e),
                         "p": p,
@@ -97,9 +103,43 @@ def compute_ablations(
                         "n_random": len(random),
                     }
                 )
-    parts = {"ablation": by_group, "ablation_contrast": contrasts}
+            if "image" in labels and "least" in labels:
+                more = (changes["image"] - changes["least"]).to_numpy()
+                e = boot.mean(more, pictures, None if bounds is None else (-1.0, 1.0))
+                contrasts.append(
+                    {
+                        **same,
+                        "against": "least",
+                        "n_heads": labels["image"]["n_heads"],
+                        **_interval(e),
+                        **dict.fromkeys(("p", "p_floor", "random_median"), np.nan),
+                        "n_random": 0,
+                    }
+                )
     run = (about["model"]["model"], about["dataset"])
-    return {name: finished_study(name, [pd.DataFrame(rows)], *run) for name, rows in parts.items()}
+    contrast = with_holm(pd.DataFrame(contrasts).assign(model=run[0], dataset=run[1]))
+    parts = {"ablation": pd.DataFrame(by_group), "ablation_contrast": contrast}
+    return {name: finished_study(name, [rows], *run) for name, rows in parts.items()}
+
+
+def with_holm(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Return `ablation_contrast` with the p of the primary contrasts corrected over its runs.
+
+    Args:
+        contrasts: of one run or more; `p_holm` and `holm_runs` are made anew, NaN and 0 where a
+            contrast is not the primary one.
+
+    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
+    """
+    found = contrasts.assign(p_holm=np.nan, holm_runs=0)
+    if found.empty:
+        return found
+    primary = np.logical_and.reduce([found[name] == value for name, value in PRIMARY.items()])
+    p = found.loc[primary, "p"].astype(np.float64).sort_values(kind="stable")
+    steps = p * np.arange(len(p), 0, -1)
+    found.loc[steps.index, "p_holm"] = steps.cummax().clip(upper=1.0)
+    found.loc[primary, "holm_runs"] = len(p)
+    return found
 
 
 def p_two_sided(others: np.ndarray, one: float) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from pandas.api.types import is_numeric_dtype
 
 from lensbench.errors import DataError
 from lensbench.files import atomic_path
+from lensbench.metrics.ablations import with_holm
 from lensbench.metrics.study_tables import STUDY_TABLES
 from lensbench.metrics.tables import MODEL_TABLES, PER_SAMPLE, RUN_TABLES
 from lensbench.models.checks import GateReport
@@ -68,18 +69,20 @@ def collect_studies(folders: Sequence[str | Path]) -> dict[str, pd.DataFrame]:
         folders: with the tables of one study or more each; a run may have several folders.
 
     Returns:
-        One frame for each of `study_tables.STUDY_TABLES`, without rows where no folder has it.
+        One frame for each of `study_tables.STUDY_TABLES`, without rows where no folder has it. The
+        p of primary contrasts are corrected for the number of runs, as `ablations.with_holm` does.
 
     Raises:
         DataError: if a file is damaged.
     """
-    return {
+    found = {
         name: _joined(
             [path for folder in folders if (path := Path(folder) / f"{name}.parquet").exists()],
             columns,
         )
         for name, columns in STUDY_TABLES.items()
     }
+    return {**found, "ablation_contrast": with_holm(found["ablation_contrast"])}
 
 
 def _joined(paths: Sequence[Path], columns: list[str]) -> pd.DataFrame:

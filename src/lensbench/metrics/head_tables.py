@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,51 +11,97 @@ import pandas as pd
 
 from lensbench.metrics import heads
 from lensbench.metrics.intervals import Estimate
+from lensbench.metrics.options import MetricOptions
 from lensbench.metrics.rundata import Block, Run
 from lensbench.metrics.tables import RUN_TABLES
 from lensbench.metrics.tally import Key, Tally
-from lensbench.trace_meta import TraceMeta
 
 _KINDS = ("image", "mixed", "text")
 _VALUES = (
-    "image_mass", "image_mass_no_sink", "sink_mass", "text_mass", "concentration", "image_max",
-    "overview_mass", "tiles_mass",
+    "image_mass", "image_mass_no_sink", "sink_mass", "image_sink_mass", "text_mass", "spread",
+    "image_max", "overview_mass", "tiles_mass",
 )  # fmt: skip
 _VIEWS = ("overview", "tiles")
 
 
 @dataclass(frozen=True)
 class HeadKinds:
-    """What the mean image mass over all samples says of a run's heads, before they are read again.
+    """What the masses of all samples say of a run's heads, before they are read again.
 
     Args:
         layers: numbers of the blocks, [m].
-        kinds: "image", "text" or "mixed", [m, heads].
+        kinds: "image", "text" or "mixed" by the odds ratio, [m, heads]; "none" where no sample has
+            a picture among its positions.
         stages: first and last place in `layers` of each stage of the model.
+        tally: the sums that they were made from.
     """
 
     layers: np.ndarray
     kinds: np.ndarray
     stages: list[tuple[int, int]]
+    tally: Tally
 
 
-def head_kinds(meta: TraceMeta, masses: Iterable[np.ndarray]) -> HeadKinds | None:
+#: Of each head: mass and share, the sink left out, and whether it leaves anything, [3, m, heads].
+_ODDS = ("heads", "odds")
+
+
+def head_kinds(
+    run: Run,
+    masses: Callable[[], Iterable[tuple[pd.DataFrame, dict[str, np.ndarray]]]],
+    options: MetricOptions,
+) -> HeadKinds | None:
     """Return the kinds and stages of a run, None if no attention was read.
 
     Args:
-        meta: of the run.
-        masses: image mass at step 0 in blocks of samples, [n, m, heads] each.
+        run: what is known of it.
+        masses: gives blocks of samples, as `Shards.head_masses` does.
+        options: of the intervals.
     """
-    layers = np.asarray(meta.head_layers, dtype=int)
+    layers = np.asarray(run.meta.head_layers, dtype=int)
     if not len(layers):
         return None
-    total, n = np.zeros((len(layers), meta.n_heads)), 0
-    for block in masses:
-        total += block.sum(axis=0, dtype=np.float64)
-        n += len(block)
-    mean = total / n
+    tally = Tally(options.seed, options.resamples, options.confidence, run.groups.of_picture)
+    for samples, of in masses():
+        tally.begin(samples["picture"].to_numpy(dtype=object))
+        tally.mean(("heads", "image_mass"), of["image_mass"])
+        values, pictured = _with_shares(samples, of)
+        tally.mean(_ODDS, values, pictured)
+        tally.end()
+    mean = tally.estimate(("heads", "image_mass")).value
     stages = [(start - 1, end - 1) for start, end in heads.stages(mean.mean(axis=1))]
-    return HeadKinds(layers, heads.kind(mean), stages)
+    kinds = np.full(mean.shape, "none", dtype=object)
+    if tally.n(_ODDS):
+        even = tally.of_means(_ODDS, _balanced)
+        kinds = heads.kind(heads.odds(even.low), heads.odds(even.high)).reshape(mean.shape)
+    return HeadKinds(layers, kinds, stages, tally)
+
+
+def _with_shares(samples: pd.DataFrame, of: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `_ODDS` is made of, [n, 3, m, heads], and which samples have a picture, [n]."""
+    sink = of["image_sink_mass"].any(axis=(1, 2))
+    on_image = of["image_mass"].astype(np.float64) - of["image_sink_mass"]
+    n_image = samples["n_image_tokens"].to_numpy() - sink
+    share = n_image / np.maximum(samples["n_tokens"].to_numpy() - 1, 1)
+    left = heads.leaves(on_image, of["text_mass"])
+    mass = heads.without_sink(on_image, of["text_mass"])
+    # An encoder's positions are none of the decoder's own.
+    pictured = (n_image > 0) & of["image_mass"].any(axis=(1, 2))
+    return np.stack([mass, share[:, None, None] * left, left], axis=1), pictured
+
+
+def _mass_share(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each head's mass and share, [r, heads] each, given means of `_ODDS`, [r, 3 · heads].
+
+    They are means over the samples in which the sink leaves something, NaN where there are none.
+    """
+    mass, share, left = np.moveaxis(means.reshape(len(means), 3, -1), 1, 0)
+    with np.errstate(invalid="ignore"):
+        return mass / left, share / left
+
+
+def _balanced(means: np.ndarray) -> np.ndarray:
+    return heads.balanced(*_mass_share(means))
 
 
 def measure(block: Block, tally: Tally, kinds: HeadKinds) -> None:
@@ -66,7 +112,6 @@ def measure(block: Block, tally: Tally, kinds: HeadKinds) -> None:
     """
     values = _by_sample(block)
     mass = values["image_mass"]
-    tally.mean(("heads", "image_mass"), mass)
     for name in _VALUES[1:]:
         tally.plain_mean(("heads", name), values[name])
     apart = heads.separation(mass)
@@ -106,7 +151,7 @@ def head_tables(run: Run, tally: Tally, kinds: HeadKinds | None) -> dict[str, li
     return {
         "heads": [_heads(run, tally, kinds)],
         "stages": [_stages(tally, kinds)] if seen else [],
-        "head_summary": [_summary(tally)] if seen else [],
+        "head_summary": [_summary(tally, kinds.tally)] if seen else [],
     }
 
 
@@ -117,10 +162,11 @@ def _by_sample(block: Block) -> dict[str, np.ndarray]:
     n_image = block.samples["n_image_tokens"].to_numpy()
     return {
         "image_mass": mass,
-        "image_mass_no_sink": heads.without_sink(mass, of["sink_mass"]),
+        "image_mass_no_sink": heads.without_sink(mass - of["image_sink_mass"], of["text_mass"]),
         "sink_mass": of["sink_mass"],
+        "image_sink_mass": of["image_sink_mass"],
         "text_mass": of["text_mass"],
-        "concentration": heads.concentration(of["image_entropy_nats"], n_image),
+        "spread": heads.spread(of["image_entropy_nats"], n_image),
         "image_max": of["image_max"],
         "overview_mass": overview,
         "tiles_mass": heads.tiles(mass, overview),
@@ -129,7 +175,7 @@ def _by_sample(block: Block) -> dict[str, np.ndarray]:
 
 def _heads(run: Run, tally: Tally, kinds: HeadKinds) -> pd.DataFrame:
     depth, width = kinds.kinds.shape
-    mass = tally.estimate(("heads", "image_mass"))
+    mass = kinds.tally.estimate(("heads", "image_mass"))
     plain = {name: tally.plain(("heads", name)).ravel() for name in (*_VALUES[1:], "separation")}
     rich = np.full(depth * width, np.nan)
     if run.groups.all_seen:
@@ -144,9 +190,22 @@ def _heads(run: Run, tally: Tally, kinds: HeadKinds) -> pd.DataFrame:
             "n": mass.n,
             "enrichment": rich,
             **plain,
+            **_odds(kinds.tally, depth * width),
             "kind": kinds.kinds.ravel(),
+            "kind_by_mass": heads.kind_by_mass(mass.value).ravel(),
         }
     )
+
+
+def _odds(tally: Tally, n_heads: int) -> dict[str, object]:
+    """Return the picture's share of each head's positions and the odds ratio, NaN without any."""
+    names = ("picture_share", "odds_ratio", "odds_low", "odds_high")
+    if not tally.n(_ODDS):
+        return {**dict.fromkeys(names, np.full(n_heads, np.nan)), "odds_n": 0}
+    share = tally.of_means(_ODDS, lambda means: _mass_share(means)[1]).value
+    even = tally.of_means(_ODDS, _balanced)
+    found = (share, *(heads.odds(of) for of in (even.value, even.low, even.high)))
+    return {**dict(zip(names, found, strict=True)), "odds_n": even.n}
 
 
 def _stages(tally: Tally, kinds: HeadKinds) -> pd.DataFrame:
@@ -165,16 +224,20 @@ def _row(e: Estimate) -> tuple[float, float, float, int]:
     return float(e.value), float(e.low), float(e.high), e.n
 
 
-def _summary(tally: Tally) -> pd.DataFrame:
+def _summary(tally: Tally, masses: Tally) -> pd.DataFrame:
     """Return what all heads and the image heads do on average.
 
     The share of heads of each kind is a function of means over samples, and computed anew for each
-    resample; so is nothing else.
+    resample; so is nothing else. How far a head's interval reaches is that of the samples.
     """
     rows: list[tuple[object, ...]] = []
+    even = masses.of_means(_ODDS, _balanced) if masses.n(_ODDS) else None
     for kind in _KINDS:
-        e = tally.of_means(("heads", "image_mass"), partial(_share, kind))
-        rows.append(("all", f"share_{kind}", *_row(e)))
+        if even is not None:
+            e = masses.of_means(_ODDS, partial(_share, kind, even))
+            rows.append(("all", f"share_{kind}", *_row(e)))
+        e = masses.of_means(("heads", "image_mass"), partial(_share_by_mass, kind))
+        rows.append(("all", f"share_{kind}_by_mass", *_row(e)))
     names = [*_VALUES, *(f"{view}_share" for view in _VIEWS)]
     for among, metrics in (
         ("all", ["separation", "overview_positions", *names]),
@@ -188,9 +251,22 @@ def _summary(tally: Tally) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=RUN_TABLES["head_summary"][2:])
 
 
-def _share(kind: str, means: np.ndarray) -> np.ndarray:
+def _share(kind: str, even: Estimate, means: np.ndarray) -> np.ndarray:
+    """Return the share of heads of a kind, [r], given means of `_ODDS` and what was made of them.
+
+    Each resample's odds ratios have intervals that reach as far as those of the samples.
+    """
+    found = _balanced(means)
+    low, high = found - (even.value - even.low), found + (even.high - even.value)
+    # A shift may go beyond 0 and 1, where there is no odds ratio.
+    kinds = heads.kind(*(heads.odds(np.clip(end, 0, 1)) for end in (low, high)))
+    share: np.ndarray = (kinds == kind).mean(axis=1)
+    return share
+
+
+def _share_by_mass(kind: str, means: np.ndarray) -> np.ndarray:
     """Return the share of heads of a kind, [r], given their mean image mass, [r, heads]."""
-    share: np.ndarray = (heads.kind(means) == kind).mean(axis=1)
+    share: np.ndarray = (heads.kind_by_mass(means) == kind).mean(axis=1)
     return share
 
 

@@ -1,15 +1,19 @@
 """Where the last position's attention goes: to the image, to the text, or to the sink.
 
-Attention mass is not causal importance. A head's kind goes by its mean image mass; the stages of a
-model are the segments of the per-layer mean between change-points.
+Attention mass is not causal importance. A head's kind goes by the odds ratio of its image mass and
+the picture's share of the positions; the stages of a model are the segments of the per-layer mean
+image mass between change-points.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Mean image mass from which a head is an image head, and up to which it is a text head.
-IMAGE_HEAD, TEXT_HEAD = 0.8, 0.2
+#: Odds ratio above which a head is an image head, and below which it is a text head.
+IMAGE_ODDS, TEXT_ODDS = 2.0, 0.5
+#: The studies' rule: mean image mass from which a head is an image head, up to which a text head.
+IMAGE_MASS, TEXT_MASS = 0.8, 0.2
+_NOTHING = 1e-6
 #: Layer means that differ by this standard deviation or less are one stage.
 STAGE_NOISE = 0.02
 _SHORTEST_STAGE = 2
@@ -28,16 +32,59 @@ def enrichment(
     return image_mass * (n_tokens / n_image_tokens)[:, None, None]
 
 
-def without_sink(image_mass: np.ndarray, sink_mass: np.ndarray) -> np.ndarray:
+def leaves(image_mass: np.ndarray, text_mass: np.ndarray) -> np.ndarray:
+    """Return whether the sink leaves anything to picture and text, [n, L, H].
+
+    Args:
+        image_mass: the sink left out, [n, L, H].
+        text_mass: [n, L, H].
+    """
+    left: np.ndarray = image_mass.astype(np.float64) + text_mass > _NOTHING
+    return left
+
+
+def without_sink(image_mass: np.ndarray, text_mass: np.ndarray) -> np.ndarray:
     """Return the image mass with the sink left out and the rest renormalised, [n, L, H].
 
     Where the sink takes all, no rest says anything and 0 is returned.
+
+    Args:
+        image_mass: the sink left out, [n, L, H].
+        text_mass: [n, L, H].
     """
-    rest = 1 - sink_mass.astype(np.float64)
-    return np.where(rest > 1e-6, image_mass / np.maximum(rest, 1e-6), 0.0)
+    rest = image_mass.astype(np.float64) + text_mass
+    return np.where(leaves(image_mass, text_mass), image_mass / np.maximum(rest, _NOTHING), 0.0)
 
 
-def concentration(image_entropy: np.ndarray, n_image_tokens: np.ndarray) -> np.ndarray:
+def balanced(image_mass: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return r ÷ (1 + r), r the odds ratio [m ÷ (1 − m)] ÷ [s ÷ (1 − s)], NaN where there is none.
+
+    It is the image mass that a head would have if as many positions were the picture's as the
+    text's: from 0 to 1, and finite where the odds ratio is not.
+
+    Args:
+        image_mass: m, the sink left out and the rest renormalised.
+        share: s, the picture's share of the positions, the sink left out, in the same shape.
+    """
+    ours, even = image_mass * (1 - share), share * (1 - image_mass)
+    with np.errstate(invalid="ignore"):
+        found: np.ndarray = ours / (ours + even)
+    return found
+
+
+def odds(balanced_mass: np.ndarray) -> np.ndarray:
+    """Return the odds ratio r of r ÷ (1 + r), infinite where that is 1."""
+    with np.errstate(divide="ignore"):
+        found: np.ndarray = balanced_mass / (1 - balanced_mass)
+    return found
+
+
+def kind(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return "image", "text" or "mixed" for each head by the interval of its odds ratio."""
+    return np.select([low > IMAGE_ODDS, high < TEXT_ODDS], ["image", "text"], "mixed")
+
+
+def spread(image_entropy: np.ndarray, n_image_tokens: np.ndarray) -> np.ndarray:
     """Return entropy over image positions ÷ log(their number), [n, L, H]: 0 one spot, 1 even.
 
     Args:
@@ -62,10 +109,10 @@ def separation(image_mass: np.ndarray) -> np.ndarray:
     return np.abs(2 * image_mass.astype(np.float64) - 1)
 
 
-def kind(mean_image_mass: np.ndarray) -> np.ndarray:
-    """Return "image" (≥ 0.8), "text" (≤ 0.2) or "mixed" for each head, [L, H]."""
+def kind_by_mass(mean_image_mass: np.ndarray) -> np.ndarray:
+    """Return "image" (≥ 0.8), "text" (≤ 0.2) or "mixed" for each head: the studies' rule."""
     return np.select(
-        [mean_image_mass >= IMAGE_HEAD, mean_image_mass <= TEXT_HEAD], ["image", "text"], "mixed"
+        [mean_image_mass >= IMAGE_MASS, mean_image_mass <= TEXT_MASS], ["image", "text"], "mixed"
     )
 
 

@@ -32,6 +32,7 @@ LENSES = (
 )  # fmt: skip
 HEADS = (
     "image_mass", "sink_mass", "text_mass", "image_entropy_nats", "image_max", "overview_mass",
+    "image_sink_mass",
 )  # fmt: skip
 
 
@@ -77,16 +78,21 @@ class Shards:
                 last, before = str(ids[-1]), folder
                 yield from _block(self.run, folder, found)
 
-    def head_masses(self) -> Iterator[np.ndarray]:
-        """Yield the image mass of step 0 of all samples in blocks, [n, head layers, heads]."""
-        tables = {"samples": ("rejected",), "heads": ("step", "image_mass")}
+    def head_masses(self) -> Iterator[tuple[pd.DataFrame, dict[str, np.ndarray]]]:
+        """Yield the samples in blocks, with their masses at step 0, [n, head layers, heads] each.
+
+        The samples have their picture and their numbers of positions; the masses are on picture,
+        text and a sink that is the picture's.
+        """
+        masses = ("image_mass", "text_mass", "image_sink_mass")
+        samples = ("n_tokens", "n_image_tokens", "rejected", "picture")
         for folder in self.folders:
-            for found in stream(folder, tables):
-                n = found["samples"]["rejected"].null_count
-                if n:
-                    yield _heads(self.run.meta, folder, found["heads"], ("image_mass",), n)[
-                        "image_mass"
-                    ]
+            for found in stream(folder, {"samples": samples, "heads": ("step", *masses)}):
+                frame = found["samples"].select(["sample_id", *samples]).to_pandas()
+                kept = frame[frame["rejected"].isna()].reset_index(drop=True)
+                if len(kept):
+                    of = _heads(self.run.meta, folder, found["heads"], masses, len(kept))
+                    yield kept, of
 
     def whole(self) -> Block:
         """Return all samples as one block: of a run that is known to be small."""

@@ -160,7 +160,7 @@ def _reduced(
     options = options or MetricOptions()
     run, meta = shards.run, shards.run.meta
     tally = Tally(options.seed, options.resamples, options.confidence, run.groups.of_picture)
-    kinds = head_tables.head_kinds(meta, shards.head_masses() if meta.head_layers else ())
+    kinds = head_tables.head_kinds(run, shards.head_masses, options)
     examples = _Examples(options.examples)
     for block in shards.blocks(heads=HEADS if kinds else ()):
         table = depths.depths(block)

@@ -36,8 +36,8 @@ ABLATION_TABLES: dict[str, list[str]] = {
         *_RUN, "mode", "group_kind", "group", "where", "measure", "n_heads", *_INTERVAL, "rule",
     ],
     "ablation_contrast": [
-        *_RUN, "mode", "where", "measure", "n_heads", *_INTERVAL, "p", "p_floor",
-        "random_median", "n_random",
+        *_RUN, "mode", "where", "measure", "against", "n_heads", *_INTERVAL, "p", "p_floor",
+        "p_holm", "holm_runs", "random_median", "n_random",
     ],
 }  # fmt: skip
 STUDY_TABLES = {**PATCH_TABLES, **VARIANT_TABLES, **ABLATION_TABLES}

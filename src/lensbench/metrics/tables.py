@@ -33,8 +33,9 @@ RUN_TABLES: dict[str, list[str]] = {
     "matched_kinds": [*_RUN, "asked", "kind", "weighting", "metric", *_INTERVAL],
     "heads": [
         *_RUN, "layer", "head", "image_mass", "low", "high", "n", "enrichment",
-        "image_mass_no_sink", "sink_mass", "text_mass", "concentration", "image_max",
-        "overview_mass", "tiles_mass", "separation", "kind",
+        "image_mass_no_sink", "sink_mass", "image_sink_mass", "text_mass", "spread", "image_max",
+        "overview_mass", "tiles_mass", "separation", "picture_share", "odds_ratio", "odds_low",
+        "odds_high", "odds_n", "kind", "kind_by_mass",
     ],
     "head_summary": [*_RUN, "among", "metric", *_INTERVAL],
     "stages": [*_RUN, "stage", "first_layer", "last_layer", "image_mass", "low", "high", "n"],

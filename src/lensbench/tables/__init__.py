@@ -55,8 +55,9 @@ TABLES: dict[str, TableSpec] = {
         ),
         TableSpec(
             "heads", ("heads", "stages"), build.heads, render.heads, "Attention heads",
-            "Shares of heads by their mean attention mass on the picture (image: 0.8 or more, "
-            "text: 0.2 or less), the highest mass (layer.head), and the stages of layers with the "
+            "Shares of heads by the odds ratio of their attention mass on the picture and the "
+            "picture's share of the positions, the sink left out of both (image: interval above 2, "
+            "text: below a half), the highest mass (layer.head), and the stages of layers with the "
             "mean mass in each. Attention mass is not causal importance.",
         ),
         TableSpec(

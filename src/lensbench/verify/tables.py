@@ -22,11 +22,14 @@ from lensbench.verify.problems import Problem
 #: Columns that are empty where there is nothing to tell; everything else must be known.
 MAY_BE_EMPTY = frozenset(
     {
-        *("enrichment", "concentration", "image_mass_no_sink", "separation", "kind"),
+        *("enrichment", "spread", "image_mass_no_sink", "separation", "kind"),
         *("floor_vocabulary", "floor_random", "names_object", "correct_final"),
-        *("p", "p_floor", "random_median"),
+        *("p", "p_floor", "p_holm", "random_median"),
+        *("picture_share", "odds_ratio", "odds_low", "odds_high"),
     }
 )
+#: Columns that may be infinite: a ratio to nothing.
+MAY_BE_INFINITE = frozenset({"odds_ratio", "odds_low", "odds_high"})
 
 
 def check_tables(root: Path) -> Iterator[Problem]:
@@ -94,7 +97,7 @@ def _wrong_with(path: Path, columns: list[str], run: tuple[str, str]) -> str:
 def _unknown(column: pa.Array, name: str) -> bool:
     """Say whether something is unknown, or infinite, where it must not be."""
     if pa.types.is_floating(column.type):
-        if pc.any(pc.is_inf(column)).as_py():
+        if name not in MAY_BE_INFINITE and pc.any(pc.is_inf(column)).as_py():
             return True
         column = pc.if_else(pc.is_nan(column), None, column)
     return name not in MAY_BE_EMPTY and column.null_count > 0
