@@ -51,7 +51,7 @@ ROOMS = {
     "extract": _EXTRACT,
     "import": (
         *(*_BASE, *_WORDS, *_TRACE, "imported.py", "imported_file.py", "pixels.py"),
-        *("models/prompt.py", "models/pictures.py", "models/probe.py"),
+        *("models/prompt.py", "models/checks.py", "models/pictures.py", "models/probe.py"),
         *("models/views.py", "models/layouts.py", "models/tiles.py", "limits.py"),
     ),
     "ablate": (*_EXTRACT, "ablation.py", "head_groups.py", "metrics/heads.py"),
