@@ -26,16 +26,19 @@ _MODEL = (
 _EXTRACT = (
     *_MODEL,
     *("datasets/manifest.py", "extract.py", "part.py", "feed.py", "tracing.py", "variants.py"),
-    "provenance.py",
+    *("provenance.py", "steps.py"),
 )
-_METRICS = (*_BASE, *_WORDS, *_ANSWERS, *_TRACE, "pixels.py", "models/checks.py", "metrics")
+_METRICS = (
+    *(*_BASE, *_WORDS, *_ANSWERS, *_TRACE, "pixels.py", "steps.py", "metrics"),
+    *("models/checks.py", "models/vocabulary.py"),
+)
 _METRIC_TABLES = tuple(
     f"metrics/{name}.py" for name in ("convergence", "intervals", "study_tables", "tables")
 )
 _TOLERANCES = tuple(f"compare/{name}.py" for name in ("tolerances", "measures", "tally"))
 _SHOW = (
     *(*_BASE, "scripts.py", "pixels.py", "figures", "fontfiles.py", "tables"),
-    *("numbers.py", *_PARQUET, "data/reference"),
+    *("numbers.py", *_PARQUET, "data/reference", "metrics/intervals.py", "metrics/tables.py"),
 )
 _PAGE = ("fontfiles.py", "webfonts.py")
 _TOLD = (
@@ -60,6 +63,7 @@ ROOMS = {
     "show": _SHOW,
     "explorer": (
         *(*_BASE, *_WORDS, *_TRACE, *_PAGE, "datasets/manifest.py", "pixels.py", "explorer"),
+        "steps.py",
     ),
     "notebook": (
         *(*_MODEL, *_METRICS, *_SHOW, *_PAGE, *_TOLD, "data", "config.py"),
