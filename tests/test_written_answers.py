@@ -12,11 +12,14 @@ from tests.planted import written_manifest
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from lensbench.ablation import _logprobs, _up_to_content
 from lensbench.datasets.manifest import read_manifest, write_manifest
 from lensbench.extract import ExtractOptions, extract_shard
+from lensbench.feed import Batch, Prepared
 from lensbench.inspection import inspect_model
 from lensbench.metrics.run import MetricOptions, compute_run
 from lensbench.models.load import LoadedModel, prepare
+from lensbench.models.prompt import Encoded
 from lensbench.trace import read_table
 
 #: What is asked, what the model learns to write, and the gold.
@@ -106,6 +109,23 @@ def test_the_model_writes_a_space_first(made: Made) -> None:
     summary = made.tables["summary"].set_index("metric")["value"]
     assert summary["content_step_later"] == summary["answer_step_later"] == 1
     assert summary["without_content"] == summary["without_readable_gold"] == 0
+
+
+def test_heads_are_ablated_at_the_content_step(made: Made) -> None:
+    row = {"prompt": "how many stars? Answer:", "style": "completion", "image": None}
+    batch = Batch((Prepared(row, made.loaded.prompter.encode([row])),), 2)
+    [(letter, _)] = first_words(made.loaded, batch.encoded)
+    [(digit, chance)] = first_words(made.loaded, _up_to_content(made.loaded, batch))
+    assert (letter, digit) == ("▁", "3")
+    # What the trace says of the answer is what ablation takes away from.
+    traced = read_table(made.shard, "trajectory", step=1).query("sample_id == 's-0' and layer == 3")
+    assert chance == pytest.approx(traced["final_logprob"].iloc[0], abs=1e-4)
+
+
+def first_words(loaded: LoadedModel, encoded: Encoded) -> list[tuple[str, float]]:
+    best = _logprobs(loaded, encoded).max(-1)
+    words = loaded.tokenizer.convert_ids_to_tokens(best.indices.tolist())
+    return list(zip(words, best.values.tolist(), strict=True))
 
 
 def test_what_is_written_is_right_or_wrong(made: Made) -> None:

@@ -29,14 +29,18 @@ from lensbench.lens.generate import generate
 from lensbench.lens.groups import TokenGroups
 from lensbench.models.load import LoadedModel
 from lensbench.models.prompt import Encoded
+from lensbench.models.vocabulary import text_ends
 from lensbench.parquets import DamagedError, read_own
 from lensbench.progress import Progress
 from lensbench.provenance import machine, package_versions
 from lensbench.shards import MACHINE
+from lensbench.steps import content_step
 
 MODES = ("zero", "mean")
 #: What a replay's log-probability of the answer may be off by from the whole model's.
 _OFF, _OFF_HALF = 1e-3, 1e-1
+#: Tokens among which an answer's first word is looked for.
+_AHEAD = 4
 _NOTHING = HeadGroup("nothing", "none", (), "")
 #: One row is a sample × group × place.
 COLUMNS = {
@@ -214,7 +218,7 @@ def _run(
     # One sample at a time: what a pass has many of is groups.
     given = list(
         batches(
-            prepared(loaded.prompter, folder, rows, 1, min(workers, len(rows))),
+            prepared(loaded.prompter, folder, rows, _AHEAD, min(workers, len(rows))),
             1,
             None,
             loaded.tokenizer.pad_token_id,
@@ -232,7 +236,7 @@ def _run(
     with Progress(len(rows), f"{loaded.name}, heads off", None) as progress:
         progress.advance(len(rejected))
         for batch in whole:
-            encoded = batch.encoded.to(loaded.model.device, loaded.model.dtype)
+            encoded = _up_to_content(loaded, batch)
             replay = _replay(loaded, encoded, named, fills, options) if replays else None
             if named:
                 replays, named = replay is not None, []
@@ -262,7 +266,7 @@ def _means(loaded: LoadedModel, whole: Sequence[Batch], where: str) -> dict[int,
     mean = MeanOutput(loaded.anatomy, where)
 
     def gather(batch: Batch) -> None:
-        encoded = batch.encoded.to(loaded.model.device, loaded.model.dtype)
+        encoded = _up_to_content(loaded, batch)
         with mean.gathering(encoded.first):
             _logprobs(loaded, encoded)
 
@@ -271,8 +275,19 @@ def _means(loaded: LoadedModel, whole: Sequence[Batch], where: str) -> dict[int,
     return mean.of()
 
 
+def _up_to_content(loaded: LoadedModel, batch: Batch) -> Encoded:
+    """Return a prompt with what is generated before the content step, such as "▁" before "3"."""
+    encoded = batch.encoded.to(loaded.model.device, loaded.model.dtype)
+    output = generate(loaded, encoded, _AHEAD, logits=True)
+    # Some models give back the prompt too.
+    ids = output.sequences[0, -len(output.logits) :].tolist()
+    text = loaded.tokenizer.decode(ids, skip_special_tokens=True)
+    step = content_step(text, text_ends(loaded.tokenizer, ids))
+    return encoded.followed_by(ids[:step]) if step else encoded
+
+
 def _logprobs(loaded: LoadedModel, encoded: Encoded) -> Tensor:
-    """Return the model's own log-probabilities at step 0, [batch, V], float32."""
+    """Return the model's own log-probabilities of what comes next, [batch, V], float32."""
     logits: Tensor = generate(loaded, encoded, 1, logits=True).logits[0]
     return logits.float().log_softmax(-1)
 

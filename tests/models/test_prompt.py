@@ -18,6 +18,7 @@ from lensbench.errors import DataError, ModelError
 from lensbench.lens.generate import generate, trace_batch
 from lensbench.models.batches import join, same
 from lensbench.models.load import load_model, prepare
+from lensbench.models.pictures import probe_pictures
 from lensbench.models.prompt import DATE, Prompter, encode, open_picture
 
 #: The BOS token at the beginning of a chat of each family, as its authors trained it, if any.
@@ -344,3 +345,18 @@ def test_a_model_is_asked_on_the_same_day_by_the_workflow_and_by_hand():
 def test_a_date_that_is_none_is_refused():
     with pytest.raises(ModelError, match='date "tomorrow" is no day: write YEAR-MONTH-DAY'):
         load_model("m", "packaged:lensbench-llava", date="tomorrow")
+
+
+@pytest.mark.parametrize("family", ["text", "llava", "onevision", "qwen2vl"])
+def test_a_prompt_goes_on_with_what_was_generated(family):
+    loaded = text_model("llama") if family == "text" else image_model(family)
+    pictures = [] if family == "text" else probe_pictures()[:1]
+    asked = row("How many stars are there ?", image=None if family == "text" else "a.png")
+    encoded = encode(loaded, [asked], pictures)
+    output = generate(loaded, encoded, 3, logits=True)
+    longer = encoded.followed_by(output.sequences[0, -3:-1].tolist())
+    assert longer.n_tokens == [encoded.n_tokens[0] + 2]
+    assert longer.image.sum() == encoded.image.sum()
+    # The third step, without the cache that the steps before it left.
+    again = generate(loaded, longer, 1, logits=True).logits[0]
+    torch.testing.assert_close(again, output.logits[2], atol=1e-4, rtol=1e-4)

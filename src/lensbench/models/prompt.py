@@ -74,6 +74,22 @@ class Encoded:
             lambda value: value.to(device, dtype if value.is_floating_point() else None)
         )
 
+    def followed_by(self, ids: Sequence[int]) -> Encoded:
+        """Return the batch, of one prompt, with tokens after it that the model has generated."""
+        prompt, more = self.inputs["input_ids"], len(ids)
+        last = {"input_ids": prompt.new_tensor([list(ids)])}
+        inputs = {
+            # Masks go on with ones, kinds of token with zeros, which are text.
+            key: torch.cat(
+                [value, last.get(key, value.new_full((1, more), int(key == "attention_mask")))], 1
+            )
+            if value.shape == prompt.shape
+            else value
+            for key, value in self.inputs.items()
+        }
+        image = torch.cat([self.image, self.image.new_zeros((1, more))], 1)
+        return replace(self, inputs=inputs, image=image, n_tokens=[self.n_tokens[0] + more])
+
     def each(self, change: Callable[[Any], Any]) -> Encoded:
         """Return the batch with each of its tensors changed."""
         inputs = {key: change(value) for key, value in self.inputs.items()}
