@@ -75,7 +75,7 @@ def write_run(folder: Path, shape: Shape) -> Planted:
     vocabulary = pd.DataFrame(
         {
             "token_id": np.arange(_VOCABULARY),
-            "text": [f"t{token}" for token in range(_VOCABULARY)],
+            "text": [f" t{token}" for token in range(_VOCABULARY)],
             "script": scripts,
             "is_fragment": False,
         }
@@ -109,7 +109,7 @@ def _forms() -> pd.DataFrame:
         concept = f"number:{number}"
         for language, form in dict.fromkeys(lexicon.forms(concept)):
             token = len(rows)
-            rows.append((concept, language, form, token, [token], f"t{token}", 1, True, ""))
+            rows.append((concept, language, form, token, [token], f" t{token}", 1, True, ""))
     return pd.DataFrame(rows, columns=[column.name for column in FORMS.columns])
 
 
@@ -157,6 +157,7 @@ def _samples(shape: Shape, names: list[str], answers: np.ndarray, final: np.ndar
             "gold": [f"number:{answer}" for answer in answers],
             "family": ["simple" if place % 2 else "complex" for place in range(n)],
             "rejected": pa.nulls(n, pa.string()),
+            "picture": names,
         }
     )
 
