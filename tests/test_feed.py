@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,9 +137,8 @@ def test_a_model_that_padding_would_change_gets_prompts_of_one_length():
 
 
 def test_a_prompt_that_leaves_no_room_for_its_answer_is_rejected():
-    loaded = text_model("llama", max_position_embeddings=8)
-    rows = sample_rows(3)
-    fits, long, _ = prepared(loaded.prompter, Path(), rows, 4)
+    prompter = replace(text_model("llama").prompter, longest=8)
+    fits, long, _ = prepared(prompter, Path(), sample_rows(3), 4)
     assert fits.reason == ""
     assert long.encoded is None
     assert long.reason.endswith("4 are to follow, the model takes 8.")

@@ -209,7 +209,7 @@ CITED = {
     "3_patches.py": {"1.5", "0.0000"},
     "4_heat_map.py": {"95 %"},
     "5_counting.py": {"95 %", "0.005"},
-    "first_look.py": {"5 %"},
+    "first_look.py": {"5 %", "95 %"},
 }
 NUMBER = re.compile(r"\d+(?:[.,]\d+)?\s?%|\d+[.,]\d+\w*")
 

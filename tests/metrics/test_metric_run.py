@@ -458,6 +458,7 @@ def test_one_sample_has_no_interval_of_means_and_a_wide_one_of_shares(tmp_path: 
     shards = list((tmp_path / "traces/synthetic-llava/scenes").iterdir())
     tables = compute_run(shards, tmp_path / "models/synthetic-llava", FEW)
     shares = {*depths.SHARES, *by_layer.SHARES, "agreement", "same_top1_as_main"}
+    shares |= {"accuracy_lenient", "first_token_accuracy"}
     for name in ("summary", "by_layer", "script_mass", "lenses"):
         table = tables[name].assign(width=tables[name]["high"] - tables[name]["low"])
         of = table.get("metric", pd.Series("", table.index)).isin(shares)

@@ -41,7 +41,7 @@ rule extract:
     message:
         "extract {wildcards.model} on {wildcards.dataset}, part {wildcards.part}"
     shell:
-        "python -m lensbench extract {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
+        "python -m lensbench extract {wildcards.model} --source {params.source:q} --revision={params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
         " --part {wildcards.part} --n-shards {params.n_shards} --options {params.options:q}"
         " --code {params.code} --gpus {params.gpus} --out results/traces/{wildcards.model}/{wildcards.dataset}"

@@ -38,7 +38,7 @@ rule fetch_hub:
     message:
         "fetch {wildcards.model} from the hub"
     shell:
-        "python -m lensbench fetch-hub {params.repository:q} --revision {params.revision:q}"
+        "python -m lensbench fetch-hub {params.repository:q} --revision={params.revision:q}"
         " --out {output} 2>&1 | tee {log} >&2"
 
 
@@ -73,5 +73,5 @@ rule inspect:
     message:
         "gate, vocabulary and forms of {wildcards.model}"
     shell:
-        "python -m lensbench inspect {wildcards.model} --source {params.source:q} --revision {params.revision:q}"
+        "python -m lensbench inspect {wildcards.model} --source {params.source:q} --revision={params.revision:q}"
         " --options {params.options:q} --gpus {params.gpus} --out $(dirname {output.gate}) 2>&1 | tee {log} >&2"

@@ -37,7 +37,7 @@ rule numerics:
     message:
         "numbers of {wildcards.model} under other conditions"
     shell:
-        "python -m lensbench numerics {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
+        "python -m lensbench numerics {wildcards.model} --source {params.source:q} --revision={params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
         " {params.on_cpu} --gpus {params.gpus} --options {params.options:q} --out {output} 2>&1 | tee {log} >&2"
 

@@ -48,7 +48,7 @@ rule closeup:
     message:
         "closeup of {wildcards.model} on {wildcards.dataset}"
     shell:
-        "python -m lensbench closeup {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
+        "python -m lensbench closeup {wildcards.model} --source {params.source:q} --revision={params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
         " --options {params.options:q} --code {params.code} --gpus {params.gpus}"
         " --out $(dirname {output.samples})"
@@ -98,7 +98,7 @@ rule variants:
     message:
         "other pictures for {wildcards.model} on {wildcards.dataset}"
     shell:
-        "python -m lensbench variants {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
+        "python -m lensbench variants {wildcards.model} --source {params.source:q} --revision={params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
         " $(printf -- '--picture %s ' {params.pictures}) --options {params.options:q}"
         " --code {params.code} --gpus {params.gpus} --out results/variants/{wildcards.model}/{wildcards.dataset}"
@@ -151,7 +151,7 @@ rule ablate:
     message:
         "heads of {wildcards.model} switched off on {wildcards.dataset}"
     shell:
-        "python -m lensbench ablate {wildcards.model} --source {params.source:q} --revision {params.commit:q}"
+        "python -m lensbench ablate {wildcards.model} --source {params.source:q} --revision={params.commit:q}"
         " --dataset $(dirname {input.manifest}) --model-folder $(dirname {input.gate})"
         " --heads {input.heads} --stages {input.stages} --options {params.options:q}"
         " --gpus {params.gpus} --out {output}"
