@@ -412,7 +412,7 @@ _ENDINGS = {
     "es": [
         (r"uno$", "un"), (r"uno$", "una"), (r"uno$", "ún"), (r"cientos\b", "cientas"),
     ],
-    "en": [(r" and ", " ")],
+    "en": [(r" and ", " "), (r"^one (?=hundred and )", "")],
     "de": [(r"^einhundert", "hundert")],
 }  # fmt: skip
 
