@@ -114,8 +114,8 @@ def generated_answer(
 ) -> Reading | None:
     """Return the answer that a model wrote.
 
-    Strict: its first sentence or line as a whole, since a model goes on after its answer ("Paris.
-    The capital of …"). Lenient: the same, or else the only answer in the whole text.
+    Strict: its first sentence or line begins with the answer and has no other, since a model goes
+    on after it ("Paris, which is …"). Lenient: the same, or else the only answer in the whole text.
 
     Args:
         text: as it was generated, special tokens left out.
@@ -123,8 +123,13 @@ def generated_answer(
         lexicon: the forms; those that come with lensbench if None.
         lenient: which of the two.
     """
-    first = _SENTENCE.match(text)
-    reading = read_answer(first.group(), kind, lexicon) if first else None
+    found = _SENTENCE.match(text)
+    first = found.group() if found else ""
+    reading = read_answer(first, kind, lexicon)
+    if reading is None:
+        reading = find_answer(first, kind, lexicon)
+        if reading is not None and regex.search(r"\w", first[: reading.start]):
+            reading = None
     return reading or (find_answer(text, kind, lexicon) if lenient else None)
 
 

@@ -56,7 +56,7 @@ def test_language_of_hit_takes_one_id_a_sample() -> None:
         ("**three** stars", "number:3", True, True),
         ("\n３", "number:3", True, True),  # full width
         ("3\n\nThe next picture shows 4", "number:3", True, True),
-        ("3, I think", "number:3", False, True),
+        ("3, I think", "number:3", True, True),
         ("1. There are 3 cats", "number:1", False, False),
         ("threesome", "number:3", False, False),
         ("3.5", "number:3", False, False),
@@ -69,7 +69,7 @@ def test_language_of_hit_takes_one_id_a_sample() -> None:
         ("red", "number:3", False, False),
         ("red", "unknown:x", False, False),
         ("red", "", False, False),
-        ("巴黎是首都", "capital:paris", False, True),
+        ("巴黎是首都", "capital:paris", True, True),
         ("Paris. The capital of Germany is Berlin", "capital:paris", True, True),
         ("Paris. The capital of Germany is Berlin", "capital:berlin", False, False),
         ("Paris, Berlin", "capital:paris", False, False),
