@@ -49,7 +49,8 @@ def _font_path(module: str, file: str) -> Path:
             f"The font {Path(file).name} isn't installed: "
             f"run `pip install {_DISTRIBUTION.get(module, module)}`."
         )
-    return folder / file
+    # LaTeX keeps where a font lay; a linked environment may be gone when it looks there again.
+    return (folder / file).resolve()
 
 
 @cache
