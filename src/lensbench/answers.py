@@ -114,8 +114,9 @@ def generated_answer(
 ) -> Reading | None:
     """Return the answer that a model wrote.
 
-    Strict: its first sentence or line begins with the answer and has no other, since a model goes
-    on after it ("Paris, which is …"). Lenient: the same, or else the only answer in the whole text.
+    Strict: its first sentence or line begins with the answer, since a model goes on after it
+    ("Paris, which is …"), and names no other count or color. Lenient: the same, or else the only
+    answer in the whole text.
 
     Args:
         text: as it was generated, special tokens left out.
@@ -127,7 +128,8 @@ def generated_answer(
     first = found.group() if found else ""
     reading = read_answer(first, kind, lexicon)
     if reading is None:
-        reading = find_answer(first, kind, lexicon)
+        several = kind not in ("count", "color")
+        reading = _read(first, kind, lexicon, strict=False, several=several)
         if reading is not None and regex.search(r"\w", first[: reading.start]):
             reading = None
     return reading or (find_answer(text, kind, lexicon) if lenient else None)
@@ -162,14 +164,16 @@ def asks_count(question: str) -> bool:
     return bool(_pattern("counting_questions").search(_fold(question)[0]))
 
 
-def _read(text: str, kind: str | None, lexicon: Lexicon | None, strict: bool) -> Reading | None:
+def _read(
+    text: str, kind: str | None, lexicon: Lexicon | None, strict: bool, several: bool = False
+) -> Reading | None:
     if len(text) > _MOST_LETTERS:
         return None
     lexicon = lexicon or load_lexicon()
     folded, places = _fold(text)
     mentions = list(_mentions(folded, _FAMILY.get(kind or "", kind), lexicon))
     said = [mention for mention in mentions if not mention.alone]
-    chosen = said or mentions[:1]
+    chosen = (said[:1] if several else said) or mentions[:1]
     if len({mention.concept for mention in chosen}) != 1 or not chosen[0].concept:
         return None
     if _pattern("negations").search(folded):

@@ -72,7 +72,7 @@ def test_language_of_hit_takes_one_id_a_sample() -> None:
         ("巴黎是首都", "capital:paris", True, True),
         ("Paris. The capital of Germany is Berlin", "capital:paris", True, True),
         ("Paris. The capital of Germany is Berlin", "capital:berlin", False, False),
-        ("Paris, Berlin", "capital:paris", False, False),
+        ("Paris, Berlin", "capital:paris", True, True),
         ("", "number:3", False, False),
         ("...", "number:3", False, False),
     ],

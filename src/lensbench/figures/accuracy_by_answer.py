@@ -14,7 +14,7 @@ from lensbench.figures.fonts import printable
 from lensbench.figures.frames import pooled
 
 CAPTION = (
-    "Share of samples whose top-1 token at a layer is a form of the gold answer, by gold answer. "
+    "Share of samples whose top-1 tokens at a layer are a form of the gold answer, by gold answer. "
     "Of a run with many answers the most frequent are shown. Hatched: no sample. All languages "
     "asked in are taken together."
 )

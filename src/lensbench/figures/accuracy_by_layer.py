@@ -8,7 +8,7 @@ from lensbench.figures import style
 from lensbench.figures.by_dataset import draw_by_dataset
 
 CAPTION = (
-    "Share of samples whose top-1 token at a layer is a form of the gold answer, with 95 % "
+    "Share of samples whose top-1 tokens at a layer are a form of the gold answer, with 95 % "
     "intervals. Dashed: published results of the same model, as the study printed them."
 )
 INPUTS = ("by_layer",)
