@@ -216,7 +216,7 @@ def test_groups_switched_off_are_rows_of_the_table() -> None:
                   and len(set(line.get_xdata())) == 2)  # fmt: skip
     wanted = rows[rows["group_kind"] != "random"]
     np.testing.assert_allclose(ends, sorted(zip(wanted["low"], wanted["high"], strict=True)))
-    assert "p = 0.33, Holm 0.67 (5 groups)" in texts(figure)
+    assert "p = 0.33, Holm 0.67\n5 groups" in texts(figure)
     assert "No run has had heads switched off" in texts(draw("ablation", metric_frames(1)))
 
 

@@ -63,7 +63,7 @@ def draw(frames: style.Frames) -> Figure:
     most = max(len(rows_of(style.of_run(table, *run))) for run in runs)
     facets = layout.facets(
         layout.group_sizes([dataset for _, dataset in runs]),
-        height=0.5 + 0.17 * most, min_height=0.9, share_y=False,
+        height=0.6 + 0.17 * most, min_height=1.0, share_y=False,
     )  # fmt: skip
     ends = table[table["group_kind"] != "random"]
     low, high = min(0.0, ends["low"].min()), max(0.0, ends["high"].max())
@@ -109,7 +109,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, color: Any) -> None:
             ax.plot(single, [y] * len(single), color="#aaaaaa", marker="o", ms=2.2, lw=0, mew=0,
                     alpha=0.8, zorder=1.5)  # fmt: skip
     ax.set_yticks(range(len(names)), [row_name(name) for name in names])
-    ax.set_ylim(len(names) + 0.3, -0.6)
+    ax.set_ylim(len(names) + 0.9, -0.6)  # Room for what is said of p.
     ax.grid(axis="y", visible=False)
 
 
@@ -117,6 +117,6 @@ def _p_value(contrast: pd.DataFrame) -> str:
     """Return the p of the run's primary contrast, as it is printed."""
     primary = contrast[contrast["holm_runs"].astype(float) > 0]
     return "".join(
-        f"p = {p:.2g}, Holm {holm:.2g} ({int(n)} groups)"
+        f"p = {p:.2g}, Holm {holm:.2g}\n{int(n)} groups"
         for p, holm, n in zip(primary["p"], primary["p_holm"], primary["n_random"], strict=True)
     )
