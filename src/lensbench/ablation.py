@@ -142,7 +142,7 @@ def ablate(
     if stages is not None:
         parts = _of_run(stages, ["stage", "first_layer", "last_layer"], loaded.name, name)
     groups = head_groups(table, parts, options.seed, options.randoms, options.least, options.most)
-    forms = groups_of(loaded, model_folder, [row["gold"] for row in rows])
+    forms = groups_of(loaded, model_folder, read_manifest(manifest_folder)["gold"])
     found, rejected = _run(loaded, rows, Path(manifest_folder), groups, forms, options)
     if not found:
         raise DataError(f"None of {len(rows)} pictures of {manifest_folder} can be read.")

@@ -117,3 +117,12 @@ def test_by_asked_gives_all_and_then_each_language_there_is() -> None:
         ("zh", [True, False, True]),
     ]
     assert list(by_asked(asked[:0], LANGUAGES)) == []
+
+
+def test_samples_without_a_gold_are_no_family_and_have_no_answer_step() -> None:
+    assert families({"number:2": 6, "": 6}) == []
+    block = hand_run([["·", " red"]] * 2, ["color:red", ""])
+    block.samples["generated"] = ["It is red"] * 2
+    block.samples["generated_ends"] = [[2, 5, 9]] * 2
+    assert block.content_step.tolist() == [0, 0]
+    assert block.answer_step.tolist() == [2, 0]

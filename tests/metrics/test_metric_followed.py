@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lensbench.metrics.accuracy import Followed, Spelling, followed
+from lensbench.metrics.accuracy import Followed, Spelling, followed, goes_on
 
 TEXTS = [
     "", "1", "2", "3", "0", " twelve", " three", " thir", "teen", "\u5341", "\u4e8c", "\u4e2a",
@@ -110,6 +110,33 @@ def test_a_layer_is_judged_where_it_reads_the_form_s_own_tokens() -> None:
     left = read(["3", "", ""], "number:12", "digit", [["1", "2", ""], [" twelve", "", ""]])
     assert left.language[0].tolist() == [-1, 1, -1]
     assert left.readable.tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("form", "after", "goes_on_"),
+    [
+        ("1", "2", True),
+        ("1", ".5", True),
+        (" six", "teen", True),
+        (" twenty", "-one", True),
+        ("三", "十", True),
+        (" red", "dish", True),
+        ("3", "", False),
+        ("3", " cats", False),
+        # What a layer has on top where the model's answer is at its end may be anything.
+        ("3", "Pink", False),
+        ("3", "不", False),
+        (" two", "\n", False),
+        (" red", "不", False),
+        (" red", " 2", False),
+    ],
+)
+def test_a_layer_s_next_token_makes_another_number_or_word(
+    form: str, after: str, goes_on_: bool
+) -> None:
+    concepts = {"1": "number:1", "3": "number:3", "三": "number:3", " six": "number:6",
+                " two": "number:2", " twenty": "number:20", " red": "color:red"}  # fmt: skip
+    assert goes_on(form, after, concepts[form]) is goes_on_
 
 
 def test_what_can_not_be_read_is_told() -> None:

@@ -29,6 +29,7 @@ from lensbench.metrics.patch_localisation import auc, best_iou, pointing, scores
 from lensbench.metrics.patch_objects import cells, find_objects, naming_ids, region_of
 from lensbench.metrics.patches import compute_patches
 from lensbench.patch_prose import border_sentences
+from lensbench.trace import read_meta, read_table, write_model_table
 
 BOTH = [RED_STAR, BLUE_CIRCLE]
 
@@ -354,3 +355,15 @@ def test_the_scores_of_a_targets_forms_add_up(tmp_path: Path) -> None:
     data.top_id[:, 2, 1], data.top_logprob[:, 2, 1] = ID["红"], np.log(0.25)
     (red,) = (target for target in find_objects(data).targets if target.kind == "color")
     assert scores_of(data, red)[3].tolist() == pytest.approx([0.5, 0.5, 0.75, 0.5])
+
+
+def test_a_first_token_that_two_colors_share_names_neither(tmp_path: Path) -> None:
+    folder = write_patches(tmp_path / "patches", [lambda layer, patch: ("red", 0.9)])
+    model = write_model(tmp_path / "model")
+    forms = read_table(model, "forms")
+    red = forms[forms["concept"] == "color:red"]
+    assert set(load_patches([folder], model).forms.query("kept")["concept"]) >= {"color:red"}
+    both = pd.concat([forms, red.assign(concept="color:rust")], ignore_index=True)
+    write_model_table(model, "forms", both, read_meta(model))
+    kept = load_patches([folder], model).forms.query("kept")["concept"]
+    assert not {"color:red", "color:rust"} & set(kept)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import regex
 
-from lensbench.answers import begins_with, generated_answer, kind_of
+from lensbench.answers import begins_with, find_answer, generated_answer, kind_of
 
 
 def language_of_hit(
@@ -118,7 +118,8 @@ def followed(
     """Return which layers say a gold form to its end, and in which language.
 
     A layer says a form where its top-1 tokens at the form's steps are the form's, and what begins
-    there does not go on: neither in the layer's next top-1 token nor in the text generated. Where
+    there does not go on: neither the text generated, nor the layer's next top-1 token (`goes_on`),
+    which may be anything where the model's answer is at its end. Where
     the model leaves a form before its last token, a layer that would have gone on can't be seen
     to, and has not said it. Where the text is cut off within a form, the form can't be read.
 
@@ -166,7 +167,7 @@ def followed(
                 after = text[ends[rows[0]][len(tokens) - 1] :]
                 following = top1[at + len(tokens)]
                 for token in np.unique(following[follows]):
-                    if not says(before, form.text, how.text(int(token)), gold):
+                    if goes_on(form.text, how.text(int(token)), gold):
                         follows &= following != token
             if not says(before, form.text, after, gold):
                 continue
@@ -185,6 +186,17 @@ def says(before: str, form: str, after: str, concept: str) -> bool:
     if begins_with(form, concept):
         return begins_with(before + form + after, concept)
     return not regex.match(r"\w", after)
+
+
+@lru_cache(maxsize=100_000)
+def goes_on(form: str, token: str, concept: str) -> bool:
+    """Return whether a token makes another number or word of a form: 1 and 2, six and teen."""
+    if begins_with(form + token, concept):
+        return False
+    if form[-1].isalpha() and token[:1].islower():
+        return True
+    digit = regex.match(r"[\s.,/\-–−]*\p{N}", token) or find_answer(token, "count")
+    return concept.startswith("number:") and bool(digit)
 
 
 def _shared(one: Sequence[int], other: Sequence[int]) -> int:

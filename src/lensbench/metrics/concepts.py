@@ -50,7 +50,7 @@ def families(golds: Mapping[str, int]) -> list[str]:
     """
     counts: Counter[str] = Counter()
     for gold, n in golds.items():
-        if gold == UNREAD:
+        if gold in ("", UNREAD):
             continue
         counts[str(family_of(np.array([gold], dtype=object))[0])] += n
     return [name for name in sorted(counts) if len(counts) > 1 and counts[name] >= FEWEST]

@@ -62,18 +62,23 @@ def head_kinds(
     if not len(layers):
         return None
     tally = Tally(options.seed, options.resamples, options.confidence, run.groups.of_picture)
+    shown: set[str] = set()
     for samples, of in masses():
         tally.begin(samples["picture"].to_numpy(dtype=object))
         tally.mean(("heads", "image_mass"), of["image_mass"])
         values, pictured = _with_shares(samples, of)
         tally.mean(_ODDS, values, pictured)
         tally.end()
+        if len(shown) < 2:
+            shown.update(samples["picture"][pictured])
     mean = tally.estimate(("heads", "image_mass")).value
     stages = [(start - 1, end - 1) for start, end in heads.stages(mean.mean(axis=1))]
     kinds = np.full(mean.shape, "none", dtype=object)
     if tally.n(_ODDS):
         even = tally.of_means(_ODDS, _balanced)
         kinds = heads.kind(heads.odds(even.low), heads.odds(even.high)).reshape(mean.shape)
+        if len(shown) < 2:  # One picture gives no interval to go by.
+            kinds[:] = "mixed"
     return HeadKinds(layers, kinds, stages, tally)
 
 

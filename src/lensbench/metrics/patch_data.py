@@ -15,6 +15,7 @@ from PIL import Image
 
 from lensbench.errors import DataError, TraceError
 from lensbench.metrics.rundata import Vocabulary
+from lensbench.models.vocabulary import without_shared
 from lensbench.parquets import DamagedError, read_columns
 from lensbench.pixels import FORMATS
 from lensbench.trace import read_meta, read_table, stack
@@ -136,10 +137,16 @@ def load_patches(
         top_id=stack(patches, "top_id").reshape(-1, layers, k)[kept],
         top_logprob=stack(patches, "top_logprob").reshape(-1, layers, k)[kept].astype(np.float64),
         vocabulary=Vocabulary(read_table(home, "vocabulary")),
-        forms=None if model_folder is None else read_table(home, "forms"),
+        forms=None if model_folder is None else _color_forms(read_table(home, "forms")),
         objects=objects,
         sizes=sizes,
     )
+
+
+def _color_forms(forms: pd.DataFrame) -> pd.DataFrame:
+    """Return the forms as colors share their first tokens: GRE is neither GREY nor GREEN."""
+    colors = [concept for concept in set(forms["concept"]) if concept.startswith("color:")]
+    return without_shared(forms, colors)
 
 
 def _truth(

@@ -251,7 +251,7 @@ class Block:
         for row, (text, ends, gold) in enumerate(
             zip(self.samples["generated"], self.samples["generated_ends"], self.gold, strict=True)
         ):
-            reading = generated_answer(text, kind_of(gold), lenient=True)
+            reading = generated_answer(text, kind_of(gold), lenient=True) if gold else None
             step = None if reading is None else step_of(reading.start, ends)
             found[row] = found[row] if step is None else step
         return found
