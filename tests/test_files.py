@@ -199,3 +199,15 @@ def test_a_digest_is_of_the_content_and_read_again_only_after_a_change(
     (folder / "b").write_bytes(b"c")
     os.utime(folder / "b", ns=(times.st_atime_ns, times.st_mtime_ns))
     assert digest_of(folder) == wanted(b"c")
+
+
+@pytest.mark.parametrize("damaged", ["5", "null", "[1, 2]"])
+def test_a_damaged_note_of_digests_is_no_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").write_bytes(b"a")
+    note = tmp_path / ".snakemake" / "lensbench-digests.json"
+    note.parent.mkdir()
+    note.write_text(f'{{"{tmp_path / "a"}": {damaged}}}')
+    assert digest_of(tmp_path / "a") == hashlib.sha256(b"a").hexdigest()

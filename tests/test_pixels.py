@@ -222,3 +222,21 @@ def test_grays_of_a_pgm_are_scaled_by_its_own_white(tmp_path: Path) -> None:
     (tmp_path / "a.pgm").write_bytes(b"P5 3 1 1000\n" + struct.pack(">3H", 0, 500, 1000))
     got = np.asarray(open_picture(tmp_path / "a.pgm"))[0, :, 0].tolist()
     assert got == [0, 128, 255]  # Half of 65,535, rounded up.
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "CMYK"])
+def test_raw_pixels_that_a_camera_turned_stand_upright(tmp_path: Path, mode: str) -> None:
+    # The left quarter is white; turned by a quarter (6), the top one is.
+    plain = np.zeros((20, 40), dtype=np.uint16 if mode == "I;16" else np.uint8)
+    plain[:, :10] = 65535 if mode == "I;16" else 255
+    exif = Image.Exif()
+    exif[274] = 6
+    made = Image.fromarray(plain)
+    (made if mode in ("L", "I;16") else made.convert(mode)).save(tmp_path / "a.tif", exif=exif)
+    wanted = np.zeros((40, 20), dtype=np.uint8)
+    wanted[:10] = 255
+    picture = Picture(tmp_path / "a.tif", "a.tif", "a")
+    converted = convert(picture, tmp_path, tmp_path / "out.png")
+    assert (converted.original, converted.size) == ((20, 40), (20, 40))
+    for shown in (open_picture(tmp_path / "a.tif"), Image.open(tmp_path / "out.png")):
+        assert np.asarray(shown.convert("L")).tolist() == wanted.tolist()

@@ -158,7 +158,12 @@ class _Digests:
             known = json.loads(note.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             known = {}
-        self._known: dict[str, Any] = known if isinstance(known, dict) else {}
+        # A damaged note is no note.
+        self._known: dict[str, list[Any]] = {
+            name: entry
+            for name, entry in (known.items() if isinstance(known, dict) else ())
+            if isinstance(entry, list) and len(entry) == 5
+        }
 
     def of(self, path: Path) -> str:
         """Return the SHA-256 of a file; "" if it is none, or can't be read."""

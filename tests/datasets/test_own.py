@@ -15,6 +15,7 @@ from lensbench.datasets.manifest import read_about, read_manifest
 from lensbench.datasets.own import make
 from lensbench.errors import DataError
 from lensbench.files import sha256_of
+from lensbench.workflow import _most_samples
 
 
 @pytest.fixture
@@ -449,3 +450,14 @@ def test_a_picture_named_without_a_folder_is_told(tmp_path: Path, column: str) -
     (tmp_path / "q.csv").write_text(f"{column},question\na.png,Why?\n")
     with pytest.raises(DataError, match=f"line 2: it has {column}, but the dataset own names no f"):
         make(tmp_path / "own", n=9, seed=0, questions=tmp_path / "q.csv")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_shards_are_planned_for_every_question_whatever_ends_its_line(
+    tmp_path: Path, end: str
+) -> None:
+    lines = ["question,answer", *(f"How many legs have {n} cats?,{4 * n}" for n in range(99))]
+    (tmp_path / "q.csv").write_bytes(end.join(lines).encode())
+    make(tmp_path / "out", n=1000, seed=1, questions=tmp_path / "q.csv")
+    planned = _most_samples({"n": 1000, "questions": str(tmp_path / "q.csv")})
+    assert 99 == len(read_manifest(tmp_path / "out")) <= planned <= 101

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from tests.planted import image_model, text_model, tokenizer
 from tests.prompters import PROMPTERS, byte_words, sentence_pieces
+from tokenizers import AddedToken, normalizers
 from tokenizers.processors import TemplateProcessing
 from transformers.utils import chat_template_utils
 
@@ -17,7 +19,7 @@ from lensbench.config import load_schema
 from lensbench.errors import DataError, ModelError
 from lensbench.lens.generate import generate, trace_batch
 from lensbench.models.batches import join, same
-from lensbench.models.load import load_model, prepare
+from lensbench.models.load import embedding_rows, load_model, prepare
 from lensbench.models.pictures import probe_pictures
 from lensbench.models.prompt import DATE, Prompter, encode, open_picture
 
@@ -360,3 +362,31 @@ def test_a_prompt_goes_on_with_what_was_generated(family):
     # The third step, without the cache that the steps before it left.
     again = generate(loaded, longer, 1, logits=True).logits[0]
     torch.testing.assert_close(again, output.logits[2], atol=1e-4, rtol=1e-4)
+
+
+def test_a_tokenizer_without_a_token_that_ends_answers_reads_completions():
+    words = tokenizer()
+    words.eos_token = None
+    prompter = Prompter("tiny", words, words, "text", None)
+    made = prompter.encode([row("Why ?", "completion")])
+    assert ids_of(made) == words("Why ?")["input_ids"]
+
+
+def test_words_are_read_as_the_tokenizer_reads_them(families):
+    with pytest.raises(DataError, match="<video>, which stands for a video"):
+        families["smolvlm"].encode([row("What does <video> do?", "chat", "a")], [pictures_of(1)[0]])
+    words = tokenizer()
+    words.backend_tokenizer.normalizer = normalizers.NFKC()
+    words.add_tokens([AddedToken("<|end|>", special=True, normalized=True)], special_tokens=True)
+    prompter = Prompter("tiny", words, words, "text", None)
+    with pytest.raises(DataError, match="control token"):
+        prompter.encode([row("a \uff1c|end|\uff1e b", "completion")])
+
+
+def test_embeddings_that_are_kept_apart_are_counted():
+    split = torch.nn.Embedding(100, 4)
+    split.num_additional_embeddings = 2
+    model = SimpleNamespace(get_input_embeddings=lambda: split)
+    assert embedding_rows(model) == 102
+    model = SimpleNamespace(get_input_embeddings=lambda: torch.nn.Embedding(100, 4))
+    assert embedding_rows(model) == 100

@@ -272,8 +272,8 @@ def _read(path: Path, draft: bool) -> tuple[Image.Image, tuple[int, int]]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # By content, whatever the file is called.
-        with Image.open(path, formats=FORMATS) as opened:
+        # By content, whatever the file is called; a stream, as in `open_picture`.
+        with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as opened:
             width, height = opened.size
             if width * height > MOST_PIXELS:
                 raise UnreadableError(_TOO_LARGE)

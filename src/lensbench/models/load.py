@@ -337,7 +337,10 @@ def embedding_rows(model: Any) -> int | None:
         embeddings = model.get_input_embeddings()
     except NotImplementedError:  # transformers' own way to say that there are none.
         return None
-    return embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else None
+    if not isinstance(embeddings, nn.Embedding):
+        return None
+    # Idefics keeps the rows of its own tokens apart.
+    return embeddings.num_embeddings + (getattr(embeddings, "num_additional_embeddings", 0) or 0)
 
 
 def _load(

@@ -106,8 +106,9 @@ def open_picture(path: str | Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            # By content, whatever the file is called.
-            with Image.open(path, formats=FORMATS) as picture:
+            # By content, whatever the file is called; a stream, since Pillow scrambles raw pixels
+            # that it maps from a path and then turns.
+            with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as picture:
                 return as_rgb(ImageOps.exif_transpose(picture), picture)
     except FileNotFoundError as error:
         raise DataError(f"The picture {name} is missing.") from error
@@ -291,18 +292,24 @@ class Prompter:
             if token.special or (token.content in template and not token.content.isspace())
         ]
         found = dict.fromkeys(tokens, f"is a control token of {self.name}")
-        placeholder = getattr(self.processor, "image_token", None)
-        return found | ({placeholder: "stands for a picture"} if placeholder else {})
+        for kind, what in (("audio", "sound"), ("video", "video"), ("image", "picture")):
+            if placeholder := getattr(self.processor, f"{kind}_token", None):
+                found[str(placeholder)] = f"stands for a {what}"
+        return found
 
     def _check_words(self, words: str) -> None:
+        # Some tokenizers look for their tokens in what their normalizer makes of the words.
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        normalizer = getattr(backend, "normalizer", None)
+        read = words if normalizer is None else normalizer.normalize_str(words)
         for token, what in self._controls.items():
-            if token in words:
+            if token in words or token in read:
                 raise DataError(f"The prompt holds {token}, which {what}: use other words.")
 
     def _open_ended(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return completions without the EOS token that some tokenizers put after each."""
-        ids = inputs["input_ids"]
-        if ids.shape[1] < 2 or not bool((ids[:, -1] == self.tokenizer.eos_token_id).all()):
+        ids, end = inputs["input_ids"], self.tokenizer.eos_token_id
+        if end is None or ids.shape[1] < 2 or not bool((ids[:, -1] == end).all()):
             return inputs
         return {
             name: value[:, :-1] if value.shape == ids.shape else value
