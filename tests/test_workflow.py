@@ -143,7 +143,7 @@ def test_comparison_plan_fetches_each_model_once_before_it_is_inspected(
         assert f"results/traces/{name}/scenes/parts/0.json" in {job.output for job in jobs}
     commands = snakemake("-n", "--printshellcmds", *settings).stdout
     assert re.search(
-        r"lensbench fetch-hub Qwen/Qwen2\.5-VL-3B-Instruct --revision 66285546d2b8\w{28}"
+        r"lensbench fetch-hub Qwen/Qwen2\.5-VL-3B-Instruct --revision=66285546d2b8\w{28}"
         r" --out resources/models/qwen2\.5-vl-3b/fetched\.json",
         commands,
     )
@@ -165,7 +165,7 @@ def test_model_without_a_revision_needs_one_from_the_configuration(
         stream.write(f"revisions: {{gemma-3-4b: {COMMIT}}}\n")
     done = snakemake("-n", "--printshellcmds", "--configfile", "mine.yaml")
     assert done.returncode == 0, done.stderr
-    asked = re.findall(r"lensbench (fetch-hub|inspect|extract) .*--revision (\w+)", done.stdout)
+    asked = re.findall(r"lensbench (fetch-hub|inspect|extract) .*--revision=(\w+)", done.stdout)
     assert {command for command, _ in asked} == {"fetch-hub", "inspect", "extract"}
     assert {commit for _, commit in asked} == {COMMIT}
 

@@ -74,8 +74,8 @@ function clickCell({ position, layer }) {
 }
 
 /** Show what the address says; what it leaves out is as on a page just opened. */
-function followAddress() {
-  choose({ ...opened, ...readHash(location.hash) });
+function followAddress(hash) {
+  choose({ ...opened, ...readHash(hash) });
 }
 
 /** The way back leads to the index as it was filtered. */
@@ -113,8 +113,9 @@ async function start() {
   setUpSearch();
   setUpKeys(toggleTheme);
   redraw(true);
-  followAddress();
-  addEventListener("hashchange", followAddress);
+  followAddress(location.hash);
+  // The event's own: an address that was about to be written may have taken the new one's place.
+  addEventListener("hashchange", (event) => followAddress(new URL(event.newURL).hash));
   performance.mark("ready");
   document.documentElement.dataset.ready = "yes";
 }
