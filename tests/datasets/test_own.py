@@ -145,7 +145,7 @@ def test_values_of_json_are_answers_as_their_texts_are(tmp_path: Path, photos: P
         f'{{"FILE": "b.png", "question": "How many?", "answer": {value}}}\n' for value in values
     )
     golds = read_manifest(asked(tmp_path, photos, text, "q.jsonl"))["gold"].tolist()
-    assert golds == ["number:2", "number:2", UNREAD, UNREAD, UNREAD, "", "number:0"]
+    assert golds == ["number:2", "number:2", UNREAD, "", UNREAD, "", "number:0"]
 
 
 PLAIN = "file,question,answer\nb.png,How many?,2\n"

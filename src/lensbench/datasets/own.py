@@ -189,7 +189,7 @@ def _check_columns(cells: dict[str, Any], where: str, pictured: bool) -> None:
 def _text(cells: dict[str, Any], name: str, where: str) -> str:
     """Return a cell as text without outer space, "" if it isn't there; numbers as their digits."""
     value = cells.get(name)
-    if value is None:
+    if value is None or value != value:  # NaN is what Python's json writes where nothing is
         return ""
     # An answer that is no text or whole number is not understood, as it is in a CSV file.
     given = str | int | float if name == "answer" else str | int
