@@ -103,6 +103,10 @@ def test_other_families_of_the_lexicon() -> None:
         *(("I see 3", "number:3", False), ("un chat", "number:1", True), ("", "number:1", False)),
         *(("New Yorker", "capital:paris", False), ("Paris, Texas", "capital:paris", True)),
         *(("Parisian", "capital:paris", False), ("twenty-one", "number:20", False)),
+        *(("3.", "number:3", True), (" three three", "number:3", True), ("-3", "number:3", False)),
+        *(("1 000", "number:1", False), (" 1 000", "number:1", False), ("3 %", "number:3", False)),
+        *(("3 1/2", "number:3", False), (" two and a half", "number:2", False)),
+        *(("three hundred", "number:3", False), ("三或四个", "number:4", False)),
     ],
 )
 def test_what_a_text_begins_with(text: str, concept: str, begins: bool) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import unicodedata
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,17 @@ _NOUN = 4
 _DIGIT = r"[\p{Nd}\p{No}\p{Nl}--〇]"
 _DIGITS = regex.compile(rf"(?V1){_DIGIT}+(?:[.,:/⁄'’_–—−‐‑\-~〜x×]{_DIGIT}+)*")
 _WHOLE = regex.compile(r"(\p{Nd}+)(?:[.,]0{1,2})?|(\p{Nd}{1,3}(?:,\p{Nd}{3})+)")
-_SIGNS, _AFTER = "+-−–—±~≈<>≤≥$€£¥#№^/", "%‰°+"
+_SIGNS, _AFTER = "+-−–—±~≈<>≤≥$€£¥#№^/", "%‰°+만"
+#: After digits: groups of three, and fractions.
+_MORE_DIGITS = regex.compile(
+    r"[ \u00a0\u202f](?:\d{3}(?!\d)|\d+[/⁄]\d|[\p{No}--[⁰-₉①-⓿]])", regex.V1
+)
+_NUMBERED = regex.compile(r"(?<!\p{L})(?:no\.|nr\.?|n[°º]) ?$")
 _ORDINAL = regex.compile(r"(?:st|nd|rd|th|e|er|re|eme|ème|d)\b")
-#: No point after a digit, which may number a line: "1. There are 3 cats".
-_SENTENCE = regex.compile(r"\W*.*?(?=\n|[。！？]|[!?]\s|(?<!\d)\.\s|$)", regex.DOTALL)
+#: No point after a digit, which may number a line: "1. There are 3 cats"; nor after "No.".
+_SENTENCE = regex.compile(
+    r"(?i)\W*.*?(?=\n|[。！？]|[!?]\s|(?<!\d|\bno|\bнет)\.\s|$)", regex.DOTALL
+)
 _WORD = regex.compile(r"[\p{Latin}\p{Cyrillic}][\p{Latin}\p{Cyrillic}\p{M}]*")
 _UNSEEN = regex.compile(r"[\p{Cf}\p{Me}\p{Variation_Selector}]")
 _GAP = regex.compile(r"[ \u00a0\-‐‑]+")
@@ -176,7 +183,7 @@ def _read(
     chosen = (said[:1] if several else said) or mentions[:1]
     if len({mention.concept for mention in chosen}) != 1 or not chosen[0].concept:
         return None
-    if _pattern("negations").search(folded):
+    if _is_negated(folded, chosen):
         return None
     number = chosen[0].concept.startswith("number:")
     if number and _pattern("uncountable").search(folded):
@@ -189,6 +196,23 @@ def _read(
     if language == "zh" and _KANA.search(folded):
         language = "ja"
     return Reading(concept, language, places[start][0], places[end - 1][1])
+
+
+def _is_negated(text: str, mentions: Iterable[_Mention]) -> bool:
+    """Return whether a text says what is not, "pas de" for zero aside."""
+    for mention in mentions:
+        if mention.concept == "number:0":
+            blank = " " * (mention.end - mention.start)
+            text = text[: mention.start] + blank + text[mention.end :]
+        elif not mention.concept.startswith("number:") and _precedes("absences", text, mention):
+            return True
+    return bool(_pattern("negations").search(text))
+
+
+def _precedes(name: str, text: str, mention: _Mention) -> bool:
+    """Return whether a word of a list stands before a mention, blanks between them."""
+    pattern = _pattern(name, shape=r"%s\s{0,9}$")
+    return bool(pattern.search(text, max(0, mention.start - 30), mention.start))
 
 
 def _fold(text: str) -> tuple[str, list[tuple[int, int]]]:
@@ -225,10 +249,15 @@ def _pattern(*names: str, shape: str = "%s") -> regex.Pattern[str]:
     """
     words = {_fold(word)[0] for name in names for word in _flat(_words()[name])}
     ways = [
-        rf"(?<!\p{{L}}){regex.escape(word)}(?!\p{{L}})" if _WORD.match(word) else regex.escape(word)
+        rf"(?<!\p{{L}}){_escaped(word)}(?!\p{{L}})" if _WORD.match(word) else _escaped(word)
         for word in sorted(words, key=lambda word: (-len(word), word))
     ]
     return regex.compile(shape % f"(?:{'|'.join(ways)})")
+
+
+def _escaped(word: str) -> str:
+    """Return a word as a pattern, with either apostrophe."""
+    return str(regex.escape(word)).replace("'", "['’]")
 
 
 def _flat(words: Any) -> Iterator[str]:
@@ -252,9 +281,12 @@ def _mentions(text: str, family: str | None, lexicon: Lexicon) -> Iterator[_Ment
         forms = _forms(lexicon, family)
         found += [*_western(text, forms), *_forms_unspaced(text, forms)]
     found += _alone(text, family)
-    last = 0
+    units, last = _pattern("units", shape=r"\s*%s"), 0
     for mention in sorted(found, key=lambda mention: (mention.start, -mention.end, mention.alone)):
         if mention.end > last:
+            number = mention.concept.startswith("number:")
+            if number and (_precedes("bounds", text, mention) or units.match(text, mention.end)):
+                mention = replace(mention, concept="")
             yield mention
             last = mention.end
 
@@ -313,12 +345,18 @@ def _digits(text: str) -> Iterator[_Mention]:
         before, after = text[:start], text[end:]
         if regex.search(r"[_\p{L}]$", before) and not _CJK.match(before[-1]):
             continue  # p3, A4
+        if _NUMBERED.search(before):
+            continue  # No. 3
         if _is_ordinal(before) or _ORDINAL.match(after) or regex.match(r"[\-‐‑]\p{L}", after):
             continue  # 第3, 3rd, 3-legged
         value = _value(match.group())
         if before.endswith(tuple(_SIGNS)) or regex.search(r"(?<!\S)[.,]$", before):
             value = None
-        if after.startswith(tuple(_AFTER)) or (_WORD.match(after) or after.startswith("_")):
+        if (
+            after.startswith(tuple(_AFTER))
+            or _MORE_DIGITS.match(after)
+            or (_WORD.match(after) or after.startswith("_"))
+        ):
             value = None
         yield from _counted(text, start, end, value, "digit")
 
@@ -356,11 +394,12 @@ def _counted(
         value = None
     elif word and word.group() in _dozens():
         value, end = None if value is None else 12 * value, word.end()
-    elif word and (word.group() in _scales() or _plain_number(word.group())):
-        if _number_words().get(word.group(), ("",))[0] != f"number:{value}":  # three three
-            value, end = None, word.end()
-    elif _pattern("units", shape=r"\s*%s").match(text, end):
-        value = None
+    elif (
+        word
+        and (word.group() in _scales() or _plain_number(word.group()))
+        and _number_words().get(word.group(), ("",))[0] != f"number:{value}"  # three three
+    ):
+        value, end = None, word.end()
     yield _number(start, end, value, language)
 
 
@@ -421,7 +460,7 @@ _ENDINGS = {
     "es": [
         (r"uno$", "un"), (r"uno$", "una"), (r"uno$", "ún"), (r"cientos\b", "cientas"),
     ],
-    "en": [(r" and ", " "), (r"^one (?=hundred and )", "")],
+    "en": [(r" and ", " "), (r"^one (?=hundred and )", ""), (r"^one (?=hundred and )", "a ")],
     "de": [(r"^einhundert", "hundert")],
 }  # fmt: skip
 
@@ -541,12 +580,18 @@ def _place_pattern(language: str) -> regex.Pattern[str]:
 
 def _han(text: str) -> Iterator[_Mention]:
     """Yield Han numerals that have a counter, or stand as words of their own."""
-    for match in regex.finditer(rf"(?:{_place_pattern('zh').pattern})+", text):
+    numeral = _place_pattern("zh").pattern
+    for match in regex.finditer(rf"(?:{numeral})+", text):
         start, end = match.span()
         before = text[:start]
         if _is_ordinal(before) or regex.search(r"\p{N}$", before):
             continue
+        if _pattern("groups").match(text, start):
+            continue
         value = _placed(match.group(), "zh")
+        if regex.match(rf"{_pattern('joins').pattern}(?:{numeral})", text[end:]):
+            yield _number(start, end, None, "zh")
+            continue
         counter = _pattern("counters").match(text, end)
         if not counter and (
             (_CJK.match(text, end) and not _pattern("copulas").match(text, end)) or _inside(before)
@@ -575,7 +620,9 @@ def _hangul(text: str) -> Iterator[_Mention]:
     alone = set(_flat(_words()["alone"]["count"]["ko"]))
     tens, ones = ("|".join(native[name]) for name in ("tens", "ones"))
     counters, copulas = _pattern("counters").pattern, _pattern("copulas").pattern
-    ends = rf"(?:{_pattern('copulas', 'endings').pattern})*"
+    ends = rf"(?:{_pattern('copulas', 'endings', 'joins').pattern})*"
+    plain = rf"(?:{_pattern('copulas', 'endings').pattern})*"
+    people = "|".join(native["counters"])
     shape = rf"((?:(?:{tens})(?:{ones})?|{ones})|(?:{_place_pattern('ko').pattern})+)"
     for run in _HANGUL.finditer(text):
         if regex.search(r"\p{N}$", text[: run.start()]):
@@ -590,7 +637,15 @@ def _hangul(text: str) -> Iterator[_Mention]:
             if parts
             else _placed(name, "ko")
         )
-        counter = regex.compile(rf" ({counters}){ends}(?!\p{{Hangul}})").match(text, run.end())
+        after = f"{counters}|{people}" if parts else counters
+        counter = regex.compile(rf" ({after}){ends}(?!\p{{Hangul}})").match(text, run.end())
+        if name + match[2] in _words()["no_numbers"] or (
+            # Up to nine they go with few counters: 사장, 일벌.
+            name in "일이삼사오육칠팔구" and len(match[2]) == 1 and match[2] not in "개명"
+        ):
+            continue
+        if not parts and not match[2] and not regex.fullmatch(plain, match[3]):
+            continue  # 만나는
         if match[2] and name != "이":
             yield _number(start, start + match.end(2), value, "ko")
         elif counter and not match[3] and name != "이":
@@ -612,14 +667,30 @@ def _inside(before: str) -> bool:
 def _zeros(text: str) -> Iterator[_Mention]:
     """Yield the words that mean zero in counting: none, no cats, 没有猫."""
     vague = _pattern("vague", shape=r"[\s任何]*%s")
+    refusal = _pattern("refusals", shape=r"(?:\s+\p{L}+){0,2}\s+%s")
+    # 一个都没有, 一匹もいません, 하나도 없습니다
+    single = (
+        rf"(?:[一1]{_pattern('counters').pattern}(?:\p{{Han}}{{0,3}}[都也]|(?=も))|하나(?=도)|한 ?"
+    )
+    single += rf"{_pattern('counters').pattern}(?=도))?"
+    before = rf"(?<!{_pattern('vague_before').pattern})"
     for language, words in _words()["zeros"].items():
         for word in words:
-            if word not in text:
+            if word.rstrip("'") not in text:
                 continue
-            shape = regex.escape(word)
-            shape = shape if _CJK.match(word) else rf"(?<![\p{{L}}\-]){shape}(?![\p{{L}}\-'’])"
+            shape = _escaped(word)
+            if _CJK.match(word):
+                shape = single + before + shape
+            else:
+                after = "" if word.endswith("'") else r"(?![\p{L}\-'’])"
+                shape = rf"(?<![\p{{L}}\-]){shape}{after}"
             for match in regex.finditer(shape, text):
-                if vague.match(text, match.end()):
+                vain = vague.match(text, match.end()) or refusal.match(text, match.end())
+                one = match.group() != word and bool(_CJK.match(word))
+                if one and (vain or _pattern("vague").search(match.group())):
+                    yield _number(*match.span(), None, language)  # 一个答案都没有
+                    continue
+                if vain:
                     continue
                 following = regex.match(r"\s+(\p{L}+)", text[match.end() :])
                 only = not regex.search(r"\w", text[: match.start()] + text[match.end() :])
@@ -667,11 +738,13 @@ def _color_forms() -> dict[str, tuple[str, str, bool]]:
         for name, words in names.items()
         if language in _WESTERN
     ]
-    return {
+    forms = {
         _fold(word)[0]: (f"color:{name}", language, alone)
         for name, language, words, alone in lists
         for word in words
     }
+    none = ("", "en", False)
+    return dict.fromkeys((_fold(word)[0] for word in _words()["no_colors"]), none) | forms
 
 
 def _forms_unspaced(text: str, forms: Mapping[str, tuple[str, str, bool]]) -> Iterator[_Mention]:
@@ -699,4 +772,6 @@ def _forms_unspaced(text: str, forms: Mapping[str, tuple[str, str, bool]]) -> It
             concept = ""
         elif len(form) == 1 and (_inside(shaded) or (_CJK.match(after) and not ends.match(after))):
             continue
+        if form in _words()["kana_colors"] and not _KANA.search(text):
+            concept = ""
         yield _Mention(start, end, concept, language, alone)
