@@ -3,7 +3,8 @@
 A text is searched for *mentions*: numbers by their value (where a count may be meant) and forms of
 the lexicon, each the longest that can be read and a whole word in its script: 三角形 names no
 number, 黄瓜 no color, 일곱 is 7. Some are undecidable and make the whole text so: ranges (3-4),
-signs (−3, 3%), fractions (1½), compounds (blue-green) and negations (not red).
+bounds (at least 3), signs and units (−3, 3%, 3 kg), fractions (1½), compounds (blue-green), colors
+that no answer is (gold) and negations (not red).
 
 - Strict (`read_answer`): the text as a whole is one answer. Around it may stand blanks, quotes,
   marks, an article, a particle of its word (3です) and a shade of a color (dark red is red);
@@ -43,6 +44,7 @@ _NOUN = 4
 _DIGIT = r"[\p{Nd}\p{No}\p{Nl}--〇]"
 _DIGITS = regex.compile(rf"(?V1){_DIGIT}+(?:[.,:/⁄'’_–—−‐‑\-~〜x×]{_DIGIT}+)*")
 _WHOLE = regex.compile(r"(\p{Nd}+)(?:[.,]0{1,2})?|(\p{Nd}{1,3}(?:,\p{Nd}{3})+)")
+#: What stands before a number and makes it none, and after it; 3만 is 30 000.
 _SIGNS, _AFTER = "+-−–—±~≈<>≤≥$€£¥#№^/", "%‰°+만"
 #: After digits: groups of three, and fractions.
 _MORE_DIGITS = regex.compile(
