@@ -591,7 +591,7 @@ def _han(text: str) -> Iterator[_Mention]:
         if _pattern("groups").match(text, start):
             continue
         value = _placed(match.group(), "zh")
-        if regex.match(rf"{_pattern('joins').pattern}(?:{numeral})", text[end:]):
+        if regex.match(rf"{_pattern('joins', 'particles').pattern}(?:{numeral})", text[end:]):
             yield _number(start, end, None, "zh")
             continue
         counter = _pattern("counters").match(text, end)
@@ -622,7 +622,7 @@ def _hangul(text: str) -> Iterator[_Mention]:
     alone = set(_flat(_words()["alone"]["count"]["ko"]))
     tens, ones = ("|".join(native[name]) for name in ("tens", "ones"))
     counters, copulas = _pattern("counters").pattern, _pattern("copulas").pattern
-    ends = rf"(?:{_pattern('copulas', 'endings', 'joins').pattern})*"
+    ends = rf"(?:{_pattern('copulas', 'endings', 'particles').pattern})*"
     plain = rf"(?:{_pattern('copulas', 'endings').pattern})*"
     people = "|".join(native["counters"])
     shape = rf"((?:(?:{tens})(?:{ones})?|{ones})|(?:{_place_pattern('ko').pattern})+)"
@@ -754,7 +754,7 @@ def _forms_unspaced(text: str, forms: Mapping[str, tuple[str, str, bool]]) -> It
     names = [form for form in forms if _CJK.match(form) and form in text]
     if not names:
         return
-    ends = _pattern("copulas", "endings")
+    ends = _pattern("copulas", "endings", "particles")
     shape = "|".join(regex.escape(name) for name in sorted(names, key=len, reverse=True))
     for match in regex.finditer(shape, text):
         form, (start, end) = match.group(), match.span()
