@@ -92,13 +92,17 @@ def text_config(model: Any) -> Any:
     return model.config.get_text_config(decoder=True)
 
 
+def input_embeddings(model: Any) -> Any:
+    """Return a model's input embeddings; None if it has none for words."""
+    try:
+        return model.get_input_embeddings()
+    except NotImplementedError:  # transformers' own way to say that there are none.
+        return None
+
+
 def text_probe(model: Any) -> dict[str, Tensor]:
     """Return a prompt of five tokens, from the middle of the vocabulary: the ends are special."""
-    try:
-        embeddings = model.get_input_embeddings()
-    except NotImplementedError:  # transformers' own way to say that there are none.
-        embeddings = None
-    weight = getattr(embeddings, "weight", None)
+    weight = getattr(input_embeddings(model), "weight", None)
     if weight is None:
         raise ModelError(f"{type(model).__name__} has no input embeddings for words.")
     middle = weight.shape[0] // 2

@@ -28,7 +28,7 @@ from transformers.models.auto.modeling_auto import (
 
 from lensbench.errors import LensbenchError, ModelError, panics_told, reason_of, sentence_of
 from lensbench.limits import limited
-from lensbench.models.anatomy import Anatomy, find_anatomy, text_config
+from lensbench.models.anatomy import Anatomy, find_anatomy, input_embeddings, text_config
 from lensbench.models.batches import join, same
 from lensbench.models.pictures import stream_changes
 from lensbench.models.placing import ON_ONE_DEVICE, Placing, refuse_offloaded
@@ -333,10 +333,7 @@ def longest_prompt(model: Any) -> int | None:
 
 def embedding_rows(model: Any) -> int | None:
     """Return how many token ids a model has input embeddings for; None if it doesn't say."""
-    try:
-        embeddings = model.get_input_embeddings()
-    except NotImplementedError:  # transformers' own way to say that there are none.
-        return None
+    embeddings = input_embeddings(model)
     if not isinstance(embeddings, nn.Embedding):
         return None
     # Idefics keeps the rows of its own tokens apart.
