@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import regex
 
-from lensbench.answers import begins_with, find_answer, generated_answer, kind_of
+from lensbench.answers import Reading, begins_with, find_answer, generated_answer, kind_of
 
 
 def language_of_hit(
@@ -205,6 +205,12 @@ def _shared(one: Sequence[int], other: Sequence[int]) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
+@lru_cache(maxsize=100_000)
+def answer_in(text: str, kind: str, lenient: bool) -> Reading | None:
+    """Return what a text answers, as `generated_answer` reads it; None without a kind."""
+    return generated_answer(text, kind, lenient=lenient) if kind else None
+
+
 def generated_is_gold(
     generated: Sequence[str], gold: Sequence[str], *, lenient: bool = False
 ) -> np.ndarray:
@@ -215,8 +221,10 @@ def generated_is_gold(
         gold: concept ids, [n].
         lenient: whether the only answer in a text that says more counts too.
     """
-    read = cache(lambda text, kind: generated_answer(text, kind, lenient=lenient) if kind else None)
-    readings = [read(text, kind_of(concept)) for text, concept in zip(generated, gold, strict=True)]
+    readings = [
+        answer_in(text, kind_of(concept), lenient)
+        for text, concept in zip(generated, gold, strict=True)
+    ]
     return np.array(
         [
             reading is not None and reading.concept == concept

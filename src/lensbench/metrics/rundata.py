@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from lensbench.answers import generated_answer, kind_of
+from lensbench.answers import kind_of
 from lensbench.errors import TraceError
-from lensbench.metrics.accuracy import Followed, Spelling, followed, language_of_hit
+from lensbench.metrics.accuracy import Followed, Spelling, answer_in, followed, language_of_hit
 from lensbench.steps import content_step, step_of
 from lensbench.trace_meta import TraceMeta
 
@@ -251,7 +251,7 @@ class Block:
         for row, (text, ends, gold) in enumerate(
             zip(self.samples["generated"], self.samples["generated_ends"], self.gold, strict=True)
         ):
-            reading = generated_answer(text, kind_of(gold), lenient=True) if gold else None
+            reading = answer_in(text, kind_of(gold), True)
             step = None if reading is None else step_of(reading.start, ends)
             found[row] = found[row] if step is None else step
         return found
